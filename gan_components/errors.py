@@ -1,0 +1,17 @@
+"""The errors that a user can act on. Each says what happened, what was expected, how to fix it."""
+
+
+class InputError(ValueError):
+    """The data, labels, paths or flags that the user gave cannot be used (exit code 2)."""
+
+
+class ConfigError(InputError):
+    """A configuration file or override does not fit the schema (exit code 2)."""
+
+
+class ArtifactError(RuntimeError):
+    """An artifact is missing, incomplete, damaged or of another schema (exit code 1)."""
+
+
+class NotBlessedError(RuntimeError):
+    """A push was asked for a generator that the gate did not bless (exit code 99)."""

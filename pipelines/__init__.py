@@ -1,0 +1,1 @@
+"""Compose: what runs, in which order, with which numbers."""
