@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -76,7 +76,7 @@ class Artifact:
         return self.manifest.content_digest
 
     @property
-    def properties(self) -> dict[str, JsonValue]:
+    def properties(self) -> dict[str, Any]:
         return self.manifest.properties
 
     @classmethod
@@ -116,7 +116,7 @@ class Artifact:
         out: Path,
         recipe: Recipe,
         *,
-        properties: dict[str, JsonValue] | None = None,
+        properties: dict[str, Any] | None = None,
         content_digest: str | None = None,
     ) -> Self:
         """Writes the manifest of ``work_directory(out, recipe)`` and renames that directory to `out`.
@@ -138,8 +138,7 @@ class Artifact:
             schema_version=SCHEMA_VERSION,
             kind=cls.kind,
             fingerprint=recipe.fingerprint,
-            content_digest=content_digest
-            or digest_json({name: record.sha256 for name, record in files.items()}),
+            content_digest=content_digest or digest_json({name: record.sha256 for name, record in files.items()}),
             recipe=recipe,
             created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             properties=properties or {},
@@ -227,9 +226,7 @@ def _check(path: Path, record: FileRecord, *, verify: bool) -> None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise ArtifactError(
-            f"{path} is missing; delete the artifact's directory to have it rebuilt"
-        ) from None
+        raise ArtifactError(f"{path} is missing; delete the artifact's directory to have it rebuilt") from None
     if status.st_size == record.size and status.st_mtime_ns == record.mtime_ns and not verify:
         return
     if status.st_size != record.size or digest_file(path) != record.sha256:

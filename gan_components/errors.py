@@ -13,5 +13,9 @@ class ArtifactError(RuntimeError):
     """An artifact is missing, incomplete, damaged or of another schema (exit code 1)."""
 
 
+class TrainingError(RuntimeError):
+    """A training cannot go on, such as after a loss that is not finite (exit code 1)."""
+
+
 class NotBlessedError(RuntimeError):
     """A push was asked for a generator that the gate did not bless (exit code 99)."""

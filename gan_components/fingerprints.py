@@ -61,7 +61,7 @@ class Recipe(BaseModel, frozen=True, strict=True, extra="forbid"):
         """Why this recipe is not `other`, in words, such as ``train.batch_size 64 → 128``."""
         reasons = [
             f"{self.stage}.{key} {old} → {new}"
-            for key, old, new in _changes(_flat(other.config), _flat(self.config))
+            for key, old, new in _changes(flat(other.config), flat(self.config))
         ]
         if other.seed != self.seed:
             reasons.append(f"seed {other.seed} → {self.seed}")
@@ -155,9 +155,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 def _versions(modules: set[str]) -> dict[str, str]:
     distributions = _distributions()
-    names = {
-        distributions[module][0] for module in modules - sys.stdlib_module_names if module in distributions
-    }
+    names = {distributions[module][0] for module in modules - sys.stdlib_module_names if module in distributions}
     return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
@@ -166,14 +164,15 @@ def _distributions() -> dict[str, list[str]]:
     return {k: sorted(v) for k, v in importlib.metadata.packages_distributions().items()}
 
 
-def _flat(tree: dict[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
-    flat: dict[str, JsonValue] = {}
+def flat(tree: dict[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    """A tree of sections as one level of dotted keys."""
+    rows: dict[str, JsonValue] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            rows |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            rows[prefix + key] = value
+    return rows
 
 
 def _changes(old: dict, new: dict) -> Iterator[tuple[str, JsonValue, JsonValue]]:

@@ -1,1 +1,5 @@
-"""networks"""
+"""The architectures by name. Each module has ``generator(...)`` and ``discriminator(...)``."""
+
+from gan_components.networks import dcgan
+
+NETWORKS = {"dcgan": dcgan}

@@ -1,1 +1,48 @@
-"""metrics/features"""
+"""Feature extractors: the spaces in which generated and real images are compared."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gan_components.errors import ConfigError
+from gan_components.metrics.features.classifier import classifier_extractor as classifier_extractor
+from gan_components.metrics.features.identity import Extractor as Extractor
+from gan_components.metrics.features.identity import Identity as Identity
+from gan_components.metrics.features.identity import require_same as require_same
+from gan_components.metrics.features.pixels import pixel_extractor as pixel_extractor
+from gan_components.metrics.features.random_conv import random_conv_extractor as random_conv_extractor
+
+
+def resolve(name: str, num_classes: int) -> str:
+    """The extractor's name that ``auto`` stands for; other names stand for themselves.
+
+    Raises:
+        ConfigError: ``classifier`` with fewer than two labelled classes.
+    """
+    if name == "auto":
+        return "classifier" if num_classes >= 2 else "random_conv"
+    if name == "classifier" and num_classes < 2:
+        raise ConfigError(
+            f"features: classifier needs at least two labelled classes, the data has {num_classes}; "
+            "choose auto or random_conv"
+        )
+    return name
+
+
+def extractor(
+    name: str, images: np.ndarray, labels: np.ndarray | None, *, num_classes: int, cache: Path
+) -> Extractor:
+    """The extractor that a configuration names, made or taken from the cache.
+
+    Args:
+        name: ``auto``, ``classifier``, ``random_conv`` or ``pixels``; see :func:`resolve`.
+        images: uint8 ``[N, H, W, C]``, the train split; only ``classifier`` looks at more than its shape.
+        labels: int ``[N]`` in [0, num_classes), or None.
+        num_classes: of the data set; 0 without labels.
+        cache: root of the shared caches; a trained extractor lies in ``extractors/<digest>`` below it.
+    """
+    name = resolve(name, 0 if labels is None else num_classes)
+    if name == "classifier":
+        return classifier_extractor(images, labels, num_classes=num_classes, cache=cache)
+    shape = images.shape[1:]
+    return random_conv_extractor(shape) if name == "random_conv" else pixel_extractor(shape)

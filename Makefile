@@ -1,0 +1,36 @@
+# The only entry points. Needs Python >= 3.11 with venv, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := pipelines gan_components tests benchmarks
+
+.PHONY: demo test test-all check bench docs clean
+
+demo: .venv/installed ## the first run: MNIST digits from images to a served generator
+	$(BIN)/gan-pipelines run digits
+
+test: .venv/installed-test ## what every commit passes; minutes
+	$(BIN)/pytest -m "not long"
+
+test-all: .venv/installed-test ## with the long tests
+	$(BIN)/pytest
+
+check: .venv/installed-test ## format, lint, types, import contracts
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy pipelines gan_components
+	$(BIN)/lint-imports
+
+bench: .venv/installed-test ## every claim with a number, measured
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@

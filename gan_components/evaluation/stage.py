@@ -1,0 +1,177 @@
+"""The stage ``evaluate``: loads the generator as it is served, draws, measures, judges, reports."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, JsonValue
+
+from gan_components import artifacts
+from gan_components import examples as example_data
+from gan_components.artifacts import Evaluation, Examples, Progress, TrainedModel, no_progress
+from gan_components.errors import ConfigError
+from gan_components.evaluation import report, score
+from gan_components.evaluation.config import EvaluateConfig, recipe
+from gan_components.evaluation.gate import Check, bound_check
+from gan_components.fingerprints import digest_json
+from gan_components.generators import Generator
+from gan_components.metrics import features, memorization
+
+_AGREEMENT_IMAGES = 1_000
+
+
+def evaluate(
+    model: TrainedModel,
+    examples: Examples,
+    config: EvaluateConfig,
+    *,
+    out: Path,
+    seed: int,
+    cache: Path,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Measures a generator and writes what it found.
+
+    Args:
+        model: its generator is loaded as the SavedModel that would be served.
+        examples: the images it was trained on and those it never saw.
+        config: the ``evaluate`` section.
+        out: directory of the Evaluation: ``metrics.json``, ``memorization.json``, ``checks.json``,
+            ``extractor.json``, ``report.html`` and its pictures. The same inputs give the same content.
+        seed: of the pipeline; decides which subsets are drawn, never the seeds of the images.
+        cache: root of the shared caches; trained extractors lie there.
+        progress: called after each step.
+
+    Raises:
+        ConfigError: a bound on a metric that this evaluation does not measure.
+        InputError: fewer than 40 images in a split.
+    """
+    made = recipe(model, examples, config, seed=seed)
+    steps = iter(range(1, 8))
+
+    def tell(text: str) -> None:
+        progress(next(steps), 7, text)
+
+    train = example_data.read(examples, "train")
+    holdout = example_data.read(examples, "holdout")
+    num_classes = len(examples.properties["class_names"])
+    primary = f"fd_{features.resolve(config.features, num_classes)}"
+    generator = Generator.load(model.generator_directory)
+    agrees = primary == "fd_classifier" and generator.description.num_classes == num_classes
+    _require_measured(config.bounds, primary, agrees=agrees)
+    work = artifacts.work_directory(out, made)
+
+    tell(f"features: {primary.removeprefix('fd_')}")
+    extractor = features.extractor(
+        config.features, train.images, train.labels, num_classes=num_classes, cache=cache
+    )
+    tell(f"drawing {config.num_samples} images")
+    generated = generator.images(range(config.num_samples))
+    images = (generated, train.images, holdout.images)
+    sides = score.Sides(
+        generated=extractor.features(generated),
+        holdout=extractor.features(holdout.images),
+        train=extractor.features(train.images),
+        identity=extractor.identity,
+    )
+    tell("distances")
+    metrics = score.distances(sides, seed=seed)
+    tell("precision, recall, density, coverage")
+    metrics |= score.coverage(sides, seed=seed)
+    if agrees:
+        wanted = np.arange(min(_AGREEMENT_IMAGES, config.num_samples)) % num_classes
+        found = extractor.predict(generator.images(range(len(wanted)), wanted))
+        metrics["class_agreement"] = score.class_agreement(wanted, found, extractor.identity)
+    tell("memorization")
+    copies, closest = score.memorized(
+        images,
+        sides,
+        seed=seed,
+        min_holdout=config.min_holdout,
+        max_copy_excess=config.max_copy_excess,
+        max_closeness_excess=config.max_closeness_excess,
+        duplicates=_duplicates(examples),
+    )
+    checks = _checks(metrics, copies, config)
+
+    tell("report")
+    content = {
+        "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
+        "memorization": copies.model_dump(mode="json"),
+        "checks": [check.model_dump(mode="json") for check in checks],
+        "extractor": extractor.identity.model_dump(mode="json"),
+    }
+    for name, value in content.items():
+        (work / f"{name}.json").write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+    pictures = report.pictures(generated, train.images, closest, training_images=config.report_training_images)
+    for name, data in pictures.items():
+        (work / f"{name}.png").write_bytes(data)
+    page = report.render(
+        metrics,
+        copies,
+        checks,
+        pictures,
+        history=_history(model.directory / "history.jsonl"),
+        primary=primary,
+        provenance=_provenance(model, examples, config, seed, extractor.identity),
+    )
+    (work / "report.html").write_text(page, encoding="utf-8")
+    tell("done")
+    return Evaluation.seal(
+        out,
+        made,
+        properties={"primary_metric": primary, "memorization": copies.verdict},
+        content_digest=digest_json(content),
+    )
+
+
+def _require_measured(bounds: Mapping[str, BaseModel], primary: str, *, agrees: bool) -> None:
+    """Refuses bounds that could never be checked, before anything is computed."""
+    kernel = primary.replace("fd_", "kid_")
+    measured = {primary, f"{primary}_train", kernel, f"{kernel}_train"}
+    measured |= {"precision", "recall", "density", "coverage"}
+    if agrees:
+        measured.add("class_agreement")
+    unknown = sorted(set(bounds) - measured)
+    if unknown:
+        raise ConfigError(
+            f"evaluate.bounds names {', '.join(unknown)}, which is not measured here; "
+            f"measured are {', '.join(sorted(measured))}"
+        )
+
+
+def _duplicates(examples: Examples) -> tuple[int, int]:
+    """Exact copies in the source, which ingestion dropped, of all its images."""
+    counts = examples.properties
+    dropped = counts["num_duplicates"]
+    return dropped, dropped + counts["num_train"] + counts["num_holdout"]
+
+
+def _checks(metrics: dict[str, score.Metric], copies: memorization.Report, config: EvaluateConfig) -> list[Check]:
+    allowed = {"PASS"} | ({"UNDECIDED"} if config.undecided == "allow" else set())
+    reason = f"memorization {copies.verdict}: {copies.reason}"
+    checks = [Check(name="memorization", passed=copies.verdict in allowed, value=None, bound=None, reason=reason)]
+    for name, bound in config.bounds.items():
+        checks += bound_check(name, metrics[name].value, bound)
+    return checks
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _provenance(
+    model: TrainedModel, examples: Examples, config: EvaluateConfig, seed: int, identity: features.Identity
+) -> dict[str, JsonValue]:
+    made = recipe(model, examples, config, seed=seed)
+    return {
+        "generator": model.content_digest,
+        "trained by": model.fingerprint,
+        "examples": examples.content_digest,
+        "evaluation": made.fingerprint,
+        "extractor": f"{identity.name}, {identity.layer}, {identity.dimension} features, {identity.digest}",
+        "seed": seed,
+        "section": json.dumps(config.model_dump(mode="json")),
+        "libraries": ", ".join(f"{name} {version}" for name, version in made.libraries.items()),
+    }

@@ -1,0 +1,198 @@
+"""Reads Examples: whole splits as NumPy, or batches whose order is a pure function of (seed, step)."""
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+from pydantic import BaseModel
+
+from gan_components import randomness
+from gan_components.artifacts import Examples
+from gan_components.errors import InputError
+
+DATASET = "dataset"
+"""Below the artifact's directory: what ``tfds.builder_from_directory`` opens."""
+
+# Decoded images up to this size are held in memory; more are read record by record.
+MEMORY_LIMIT_BYTES = 2 * 2**30
+
+
+class Properties(BaseModel, frozen=True, strict=True):
+    """The properties of Examples, typed.
+
+    Attributes:
+        image_shape: ``[H, W, C]``.
+        class_names: name of each label in order; empty without labels.
+        class_frequencies: share of each class in the training split; sums to 1.
+        num_train, num_holdout: images in each split.
+        num_quarantined: pictures of the source that could not be read.
+        num_duplicates: pictures left out because their pixels stand in another record.
+        num_near_duplicates: held-out images that look like a training image.
+        num_label_conflicts: records whose copies had different labels.
+        num_on_both_sides: records that the source has in ``train`` and in the split held out.
+    """
+
+    image_shape: list[int]
+    class_names: list[str]
+    class_frequencies: list[float]
+    num_train: int
+    num_holdout: int
+    num_quarantined: int = 0
+    num_duplicates: int = 0
+    num_near_duplicates: int = 0
+    num_label_conflicts: int = 0
+    num_on_both_sides: int = 0
+
+    @classmethod
+    def of(cls, examples: Examples) -> Self:
+        """The properties of an artifact."""
+        return cls.model_validate(examples.properties)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split in memory, in stored order (by id).
+
+    Attributes:
+        images: uint8 ``[N, H, W, C]``.
+        labels: int64 ``[N]``; None without classes.
+        ids: hexadecimal SHA-256 of each image's pixels.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    ids: list[str]
+
+
+def read(examples: Examples, split: Literal["train", "holdout"]) -> Split:
+    """Reads and decodes a whole split.
+
+    Args:
+        examples: the artifact.
+        split: ``train`` or ``holdout``.
+
+    Example:
+        >>> holdout = read(examples, "holdout")
+        >>> holdout.images.shape
+        (1021, 28, 28, 1)
+    """
+    # PNG is decoded here: TFDS would ask for OpenCV in the log.
+    records = _builder(examples).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    properties = Properties.of(examples)
+    images = np.empty((len(records), *properties.image_shape), np.uint8)
+    labels = np.empty(len(records), np.int64)
+    ids = []
+    for place, record in enumerate(records):
+        images[place] = np.asarray(Image.open(io.BytesIO(record["image"]))).reshape(images.shape[1:])
+        labels[place] = record.get("label", -1)
+        ids.append(record["id"].decode())
+    return Split(images, labels if properties.class_names else None, ids)
+
+
+def batches(examples: Examples, *, batch_size: int, seed: int, start_step: int, num_steps: int) -> tf.data.Dataset:
+    """Batches of the training split for the steps ``start_step .. start_step + num_steps - 1``.
+
+    Position ``p = step * batch_size + row`` shows image ``permutation(epoch = p // N)[p % N]``: each epoch
+    shows each image once, and a run that resumes at a step sees what it would have seen. Permutations are
+    computed, not stored (``tf.random.experimental.index_shuffle``).
+
+    Args:
+        examples: the artifact.
+        batch_size: global; batches are always full.
+        seed: the pipeline's seed.
+        start_step: first step.
+        num_steps: how many.
+
+    Returns:
+        Data set of ``(images uint8 [B, H, W, C], labels int64 [B])``, without classes of ``images``.
+
+    Raises:
+        InputError: fewer training images than `batch_size`.
+    """
+    properties = Properties.of(examples)
+    num_images = properties.num_train
+    if num_images < batch_size:
+        raise InputError(
+            f"the training split has {num_images} images, one batch takes {batch_size}; "
+            f"lower train.batch_size to {num_images} or less, or add images"
+        )
+    decoded_bytes = num_images * math.prod(properties.image_shape)
+    images = _from_memory if decoded_bytes <= MEMORY_LIMIT_BYTES else _from_records
+    steps = tf.data.Dataset.range(start_step, start_step + num_steps)
+    order = steps.map(lambda step: order_at(step, batch_size=batch_size, num_images=num_images, seed=seed))
+    return images(examples, order).with_options(_options()).prefetch(tf.data.AUTOTUNE)
+
+
+def order_at(step: tf.Tensor, *, batch_size: int, num_images: int, seed: int) -> tf.Tensor:
+    """Places in the training split of the images that a step sees: int64 ``[B]``."""
+    position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
+    epoch = position // num_images
+    place = position % num_images
+    key = randomness.stream(seed, "order")
+
+    def shuffled(epoch: tf.Tensor) -> tf.Tensor:
+        return tf.random.experimental.index_shuffle(place, randomness.at_step(key, epoch), num_images - 1)
+
+    # A batch is never larger than an epoch, so that it touches two at most.
+    return tf.where(epoch == epoch[0], shuffled(epoch[0]), shuffled(epoch[0] + 1))
+
+
+def _from_memory(examples: Examples, order: tf.data.Dataset) -> tf.data.Dataset:
+    """Images by place, gathered from the decoded split."""
+    split = read(examples, "train")
+    with tf.device("CPU:0"):
+        images = tf.constant(split.images)
+        labels = None if split.labels is None else tf.constant(split.labels)
+
+    def gather(places: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.gather(images, places)
+        return rows if labels is None else (rows, tf.gather(labels, places))
+
+    return order.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _from_records(examples: Examples, order: tf.data.Dataset) -> tf.data.Dataset:
+    """Images by place, read and decoded when they are needed."""
+    method = tfds.decode.DeserializeMethod.RAW_BYTES
+    source = _builder(examples).as_data_source("train", deserialize_method=method)
+    properties = Properties.of(examples)
+    shape = properties.image_shape
+    features = {"image": tf.io.FixedLenFeature([], tf.string)}
+    if properties.class_names:
+        features["label"] = tf.io.FixedLenFeature([], tf.int64)
+
+    def fetch(places: np.ndarray) -> np.ndarray:
+        return np.array(source.__getitems__(places.tolist()), np.object_)
+
+    def decode(records: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        parsed = tf.io.parse_example(records, features)
+        images = tf.map_fn(
+            lambda png: tf.ensure_shape(tf.io.decode_png(png, channels=shape[-1]), shape),
+            parsed["image"],
+            fn_output_signature=tf.uint8,
+        )
+        return (images, parsed["label"]) if "label" in features else images
+
+    def rows(places: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        records = tf.numpy_function(fetch, [places], tf.string, stateful=False)
+        return decode(tf.ensure_shape(records, places.shape))
+
+    return order.map(rows, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _builder(examples: Examples) -> tfds.core.DatasetBuilder:
+    return tfds.builder_from_directory(examples.directory / DATASET)
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    # Of each global batch every worker takes its rows: sharding by file would give workers other images
+    # than one machine sees, and there are no files here anyway.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.deterministic = True
+    return options

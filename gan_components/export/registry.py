@@ -1,0 +1,305 @@
+"""The MLflow registry. Versions are found again by their fingerprint; aliases say what is in production.
+
+The alias ``champion`` is the only truth about production, ``candidate`` is the last version that passed infra
+validation, ``previous`` is where a rollback goes. Tags belong to a version and do not move with an alias.
+
+MLflow's fluent functions (``mlflow.log_model`` ...) read process-wide settings; everything here goes through a
+client that is told its address.
+"""
+
+import importlib.metadata
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from filelock import FileLock
+
+from gan_components.export import mlflow_environment
+from gan_components.export.destination import Destination
+from gan_components.export.errors import RegistryError
+
+mlflow_environment.set_defaults()
+
+import mlflow.pyfunc  # noqa: E402 (reads the environment when it is imported)
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus  # noqa: E402
+from mlflow.entities.model_registry import ModelVersion  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.models import Model, ModelSignature  # noqa: E402
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec  # noqa: E402
+
+UNREACHABLE = (MlflowException, RegistryError)
+"""What a call to MLflow raises when the server or store does not answer as it should."""
+
+CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+
+_log = logging.getLogger(__name__)
+_PYFUNC_MODEL = Path(__file__).with_name("pyfunc_model.py")
+_REQUIREMENTS = ("mlflow", "numpy", "tensorflow")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version.
+
+    Attributes:
+        name: registered model.
+        version: its number in the registry, as text.
+        tags: what :func:`register` wrote; see the properties.
+    """
+
+    name: str
+    version: str
+    tags: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str | None:
+        return self.tags.get("fingerprint")
+
+    @property
+    def generator_digest(self) -> str | None:
+        return self.tags.get("generator_digest")
+
+    @property
+    def serving_version(self) -> int | None:
+        text = self.tags.get("serving_version")
+        return int(text) if text else None
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client for a tracking server or store, whose database is ready to use.
+
+    Two processes that open a new SQLite database at once would both create its tables, and one would fail; so
+    the first use happens under a lock of our own.
+
+    Raises:
+        RegistryError: no usable store at this address.
+    """
+    with _explained(tracking_uri):
+        if not tracking_uri.startswith("sqlite:///"):
+            return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        database = Path(tracking_uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(database.with_name(f".{database.name}.lock")):
+            client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+            client.search_experiments(max_results=1)
+            client.search_registered_models(max_results=1)
+            return client
+
+
+def champion(tracking_uri: str, name: str) -> Version | None:
+    """The version in production; None only if the registry answered that there is none."""
+    return by_alias(tracking_uri, name, CHAMPION)
+
+
+def by_alias(tracking_uri: str, name: str, alias: str) -> Version | None:
+    """The version that an alias points to; None only if the registry answered that there is none.
+
+    Raises:
+        RegistryError: the registry did not answer.
+    """
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        try:
+            # Asking for the alias itself says INVALID_PARAMETER_VALUE for "no such alias" and for more.
+            version = _aliases(client, name).get(alias)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        return _version(client.get_model_version(name, version)) if version else None
+
+
+def by_number(tracking_uri: str, name: str, version: str) -> Version | None:
+    """The version with this number; None only if the registry answered that there is none."""
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        try:
+            return _version(client.get_model_version(name, version))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+
+def register(
+    destination: Destination, saved_model: Path, *, tags: dict[str, str], metrics: dict[str, float]
+) -> Version:
+    """Logs a generator as pyfunc model and registers it, or finds the version that a former try registered.
+
+    Args:
+        destination: where.
+        saved_model: the generator's SavedModel.
+        tags: of the version; ``fingerprint`` is what it is found by.
+        metrics: attached to the logged model.
+
+    Raises:
+        RegistryError: the registry did not answer; repeating is safe.
+    """
+    uri, name = destination.tracking_uri, destination.model_name
+    client = connect(uri)
+    with _explained(uri):
+        same = f"name = '{name}' and tags.fingerprint = '{tags['fingerprint']}'"
+        for found in client.search_model_versions(same):
+            return _version(found)
+        _create_registered_model(client, name)
+        run_id = destination.mlflow_run_id or _own_run(client, destination, tags["fingerprint"])
+        model = _logged_model(client, run_id, name, saved_model, tags, metrics)
+        # The artifacts' own address: a `models:/` source would be looked up in MLflow's process-wide store.
+        # Tags are given with the creation, so no version exists without its fingerprint.
+        created = client.create_model_version(
+            name,
+            source=model.artifact_location,
+            run_id=run_id,
+            tags={**tags, "model_id": model.model_id},
+            model_id=model.model_id,
+        )
+        if destination.mlflow_run_id is None:
+            client.set_terminated(run_id)
+        _log.info("registered %s version %s", name, created.version)
+        return _version(created)
+
+
+def set_candidate(tracking_uri: str, name: str, version: str) -> None:
+    """Points the alias ``candidate`` to `version`."""
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        client.set_registered_model_alias(name, CANDIDATE, version)
+
+
+def promote(tracking_uri: str, name: str, version: str, *, evidence: dict[str, str]) -> None:
+    """Makes `version` the champion and the old champion ``previous``.
+
+    The evidence tags come first and the alias ``champion`` last: a crash leaves the old production, never one
+    without evidence. Repeating is harmless.
+
+    Raises:
+        RegistryError: the registry did not answer; production is unchanged or complete.
+    """
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        for key, value in evidence.items():
+            client.set_model_version_tag(name, version, key, value)
+        client.set_registered_model_alias(name, CANDIDATE, version)
+        old = _aliases(client, name).get(CHAMPION)
+        if old and old != version:
+            client.set_registered_model_alias(name, PREVIOUS, old)
+        client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def experiment(client: MlflowClient, destination: Destination) -> str:
+    """The experiment named after the model, made if it is not there: its id."""
+    found = client.get_experiment_by_name(destination.model_name)
+    if found:
+        return found.experiment_id
+    # A server decides where its artifacts lie; a local store must be told, or it takes the working directory.
+    local = destination.tracking_uri.startswith("sqlite:")
+    location = (destination.root.absolute() / "mlartifacts").as_uri() if local else None
+    return client.create_experiment(destination.model_name, artifact_location=location)
+
+
+def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    # Some stores give version numbers as text, others as integers.
+    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+
+
+def _create_registered_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _own_run(client: MlflowClient, destination: Destination, fingerprint: str) -> str:
+    """A run for an export that was given none; that of a former try if there was one."""
+    experiment_id = experiment(client, destination)
+    found = client.search_runs([experiment_id], f"tags.fingerprint = '{fingerprint}'", max_results=1)
+    if found:
+        return found[0].info.run_id
+    tags = {"fingerprint": fingerprint, "stage": "export"}
+    return client.create_run(experiment_id, run_name="export", tags=tags).info.run_id
+
+
+def _logged_model(
+    client: MlflowClient,
+    run_id: str,
+    name: str,
+    saved_model: Path,
+    tags: dict[str, str],
+    metrics: dict[str, float],
+) -> LoggedModel:
+    """The SavedModel with its pyfunc, uploaded; the upload of a former try if it was finished."""
+    experiment_id = client.get_run(run_id).info.experiment_id
+    same = f"tags.fingerprint = '{tags['fingerprint']}'"
+    for found in client.search_logged_models([experiment_id], filter_string=same):
+        if found.status == LoggedModelStatus.READY:
+            return found
+        client.delete_logged_model(found.model_id)
+    model = client.create_logged_model(
+        experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="generator"
+    )
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    with tempfile.TemporaryDirectory(prefix="pyfunc-") as directory:
+        path = Path(directory) / "model"
+        _save_pyfunc(path, saved_model, model, run_id)
+        client.log_model_artifacts(model.model_id, str(path))
+    for key, value in metrics.items():
+        client.log_metric(run_id, key, value, model_id=model.model_id)
+    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _save_pyfunc(path: Path, saved_model: Path, model: LoggedModel, run_id: str) -> None:
+    with warnings.catch_warnings():
+        # MLflow asks for an input example, which would only repeat the signature.
+        warnings.simplefilter("ignore", UserWarning)
+        mlflow.pyfunc.save_model(
+            str(path),
+            python_model=str(_PYFUNC_MODEL),
+            artifacts={"generator": str(saved_model)},
+            signature=_signature(),
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                run_id=run_id,
+                model_id=model.model_id,
+            ),
+        )
+
+
+def _signature() -> ModelSignature:
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "seed")]),
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
+        params=ParamSchema([ParamSpec("labels", "long", [], shape=(-1,)), ParamSpec("format", "string", "array")]),
+    )
+    # MLflow's own check would drop inputs that the schema does not know, with a warning: wrong images instead
+    # of an error. With this mark it hands everything to the model, which checks it itself and refuses.
+    signature._is_signature_from_type_hint = True
+    return signature
+
+
+def _version(version: ModelVersion) -> Version:
+    return Version(name=version.name, version=str(version.version), tags=dict(version.tags))
+
+
+@contextmanager
+def _explained(tracking_uri: str) -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        # User name and password are part of some addresses and must not reach a log, nor a traceback.
+        secret = urlsplit(tracking_uri).netloc.rpartition("@")[0]
+        reason = str(error).splitlines()[0].rstrip(". ")
+        text = (
+            f"the MLflow registry at {tracking_uri} gave no usable answer: {reason}. Check the server and "
+            "MLFLOW_TRACKING_URI, then run the same command again: finished steps are found, not repeated"
+        )
+        raise RegistryError(text.replace(f"{secret}@", "") if secret else text) from None

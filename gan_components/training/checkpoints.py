@@ -1,0 +1,94 @@
+"""Everything a resume needs, in directories that are complete or absent.
+
+``checkpoints/step-00000500/`` is written under another name, brought to the disk and renamed into place. A
+process killed at any moment, also in the middle of a write, leaves the checkpoint before; a torn one is never
+seen under its final name, so there is nothing to fall back from, and damage that is found is an error.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from gan_components.errors import ArtifactError
+from gan_components.training.gan import GAN
+
+_PARTIAL = ".partial"
+
+
+def save(gan: GAN, directory: Path, *, keep: int) -> Path:
+    """Writes the state of `gan` as ``directory/step-<finished steps>`` and deletes all but the newest `keep`.
+
+    Saving a step twice replaces nothing: the state is a function of the step.
+    """
+    final = directory / f"step-{int(gan.step.numpy()):08d}"
+    if not final.exists():
+        partial = directory / _PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _checkpoint(gan).write(str(partial / "state"))
+        for path in [*partial.iterdir(), partial]:
+            _sync(path)
+        partial.rename(final)
+        _sync(directory)
+    prune(directory, keep=keep)
+    return final
+
+
+def restore_latest(gan: GAN, directory: Path) -> int:
+    """Loads the newest checkpoint in `directory`, if there is one.
+
+    Returns:
+        Finished steps: 0 without a checkpoint.
+
+    Raises:
+        ArtifactError: it does not hold exactly the state of `gan`, or cannot be read.
+    """
+    complete = _complete(directory)
+    if not complete:
+        return 0
+    try:
+        # Without the assertion a value that finds no variable (an optimizer not built yet) is dropped in
+        # silence, and training goes on from the wrong state.
+        _checkpoint(gan).read(str(complete[-1] / "state")).assert_consumed()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ArtifactError(
+            f"checkpoint {complete[-1]} does not fit this training or is damaged: {error}; "
+            "delete it to resume from the one before"
+        ) from error
+    return int(gan.step.numpy())
+
+
+def prune(directory: Path, *, keep: int) -> None:
+    """Deletes all but the newest `keep` checkpoints, and the remains of a killed write."""
+    shutil.rmtree(directory / _PARTIAL, ignore_errors=True)
+    for old in _complete(directory)[:-keep]:
+        # Renamed first: a kill in the middle of the deletion must not leave half a checkpoint.
+        doomed = old.rename(directory / _PARTIAL)
+        shutil.rmtree(doomed)
+
+
+def _complete(directory: Path) -> list[Path]:
+    return sorted(directory.glob("step-*"))
+
+
+def _checkpoint(gan: GAN) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(
+        generator=gan.generator,
+        discriminator=gan.discriminator,
+        ema_generator=gan.ema_generator,
+        d_optimizer=gan.d_optimizer,
+        g_optimizer=gan.g_optimizer,
+        step=gan.step,
+        # Keras metrics are not trackable, their variables are.
+        windows={name: metric.variables for name, metric in gan.windows.items()},
+    )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,5 @@
+"""``python -m pipelines`` is ``gan-pipelines``."""
+
+from pipelines.cli import main
+
+main()

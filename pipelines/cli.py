@@ -1,0 +1,267 @@
+"""The command line: nothing but parsing and printing. Results go to stdout, progress and logs to stderr."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.table import Table
+
+from gan_components.errors import InputError
+from pipelines import chain, config
+from pipelines.workspace import Workspace
+
+app = typer.Typer(
+    help="From images to a gated, registered, servable generator by one command.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+err = Console(stderr=True)
+
+ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's name or a YAML file.")]
+Root = Annotated[
+    Path, typer.Option(envvar="GAN_PIPELINES_ROOT", help="Where artifacts, cache, runs and registry lie.")
+]
+Data = Annotated[str | None, typer.Option(help="The images: a folder, or what the preset's source reads.")]
+ServingRoot = Annotated[Path | None, typer.Option(help="Where TF Serving reads.  [default: ROOT/serving]")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.batch_size=128.")
+]
+StageOption = Annotated[chain.Stage | None, typer.Option()]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+_MARKS = {
+    "hit": "[green]hit[/]",
+    "ran": "[cyan]ran[/]",
+    "miss": "[yellow]miss[/]",
+    "blocked": "[red]blocked[/]",
+}
+
+
+@app.command(
+    epilog="Example: gan-pipelines run digits --set train.num_steps=500 --until train. "
+    "Exit codes: 0 done, 99 blocked by the gate, 2 wrong settings or data, 1 anything else."
+)
+def run(
+    name: ConfigName,
+    root: Root = Path("gan-runs"),
+    data: Data = None,
+    serving_root: ServingRoot = None,
+    overrides: Overrides = None,
+    until: Annotated[chain.Stage | None, typer.Option(help="Stop after this stage.")] = None,
+    only: Annotated[chain.Stage | None, typer.Option(help="Run this stage; earlier ones must be done.")] = None,
+    force: Annotated[chain.Stage | None, typer.Option(help="Rebuild this stage.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")] = None,
+    verify: Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Ingest, train, evaluate, export: what is done already is not done again."""
+    outcome = chain.Outcome(run_id or chain.new_run_id())
+    began = time.monotonic()
+    code = 1
+    try:
+        settings = config.load(name, overrides or ())
+        if until and only:
+            raise InputError("--until and --only cannot be given together; choose one")
+        workspace = _workspace(root, serving_root)
+        workspace.create()
+        if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
+            _native_notes_to(workspace.run_directory(outcome.run_id) / "native.log")
+        chain.Run(
+            config=settings,
+            workspace=workspace,
+            request=chain.Request(data, until, only, force, run_id, verify),
+            outcome=outcome,
+            on_step=_print_step,
+            progress=_Lines(),
+        ).execute()
+        code = chain.EXIT_CODES[outcome.verdict]
+    except InputError as error:
+        code = _report(error, outcome, 2)
+    except (SystemExit, KeyboardInterrupt) as stop:
+        # Training has saved a checkpoint by now; the code is 128 + the signal's number.
+        code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
+        outcome.error = "stopped by a signal; run again to go on"
+        err.print(outcome.error)
+    except Exception as error:  # noqa: BLE001 (the process's edge: --json promises a document on failure too)
+        code = _report(error, outcome, 1)
+    if as_json:
+        typer.echo(json.dumps(_document(outcome)))
+    elif outcome.error is None:
+        _print_outcome(outcome, time.monotonic() - began)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: gan-pipelines plan digits --set evaluate.num_samples=5000")
+def plan(
+    name: ConfigName,
+    root: Root = Path("gan-runs"),
+    data: Data = None,
+    serving_root: ServingRoot = None,
+    overrides: Overrides = None,
+    until: StageOption = None,
+    only: StageOption = None,
+    force: StageOption = None,
+    run_id: Annotated[str | None, typer.Option()] = None,
+    verify: Annotated[bool, typer.Option()] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what `run` would do, and why. Runs nothing."""
+    outcome = chain.Outcome(run_id or "")
+    try:
+        settings = config.load(name, overrides or ())
+        request = chain.Request(data, until, only, force, run_id, verify)
+        steps = chain.plan(settings, _workspace(root, serving_root), request)
+    except InputError as error:
+        code = _report(error, outcome, 2)
+        if as_json:
+            typer.echo(json.dumps({"stages": [], "error": outcome.error}))
+        raise typer.Exit(code) from None
+    if as_json:
+        typer.echo(json.dumps({"stages": [_step(step) for step in steps]}))
+        return
+    for step in steps:
+        out.print(_line(step))
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List the presets that ship with the package."""
+    rows = {
+        preset: next(iter(path.read_text().splitlines()), "").lstrip("# ")
+        for preset, path in config.presets().items()
+    }
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for preset, line in rows.items():
+        out.print(f"[bold]{preset:10}[/] {line}")
+
+
+@app.callback()
+def _start(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more to stderr.")] = False,
+) -> None:
+    # TensorFlow's start-up notes are not this program's output; its warnings and errors still are.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=err, show_path=verbose, show_time=False, markup=False)],
+    )
+    for package in ("pipelines", "gan_components"):
+        logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
+    # It warns at every start that it cannot reach a cloud that nobody asked for.
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _native_notes_to(path: Path) -> None:
+    """Sends to a file what native code writes to descriptor 2; Python's stderr stays where it was.
+
+    TensorFlow's C++ side writes start-up notes and optimizer remarks there whatever its settings are.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    notes = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(notes, 2)
+    os.close(notes)
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _workspace(root: Path, serving_root: Path | None) -> Workspace:
+    return Workspace.at(root, serving_root=serving_root, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+class _Lines:
+    """Progress as lines on stderr: overwritten on a terminal, one every ten seconds in a log."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._line = ""
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last < (0.2 if self._terminal else 10.0) and done != total:
+            return
+        self._last = now
+        line = f"  {done:,}/{total:,}  {text}"
+        if line == self._line:
+            return
+        self._line = line
+        if self._terminal:
+            line = f"\r\x1b[K{line}"
+        sys.stderr.write(line if self._terminal and done != total else f"{line}\n")
+        sys.stderr.flush()
+
+
+def _report(error: Exception, outcome: chain.Outcome, code: int) -> int:
+    outcome.verdict = "failed"
+    outcome.error = str(error) or type(error).__name__
+    err.print(f"[red]error:[/] {escape(outcome.error)}", highlight=False, soft_wrap=True)
+    if code == 1 and logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
+        err.print(traceback.format_exc(), markup=False, highlight=False)
+    return code
+
+
+def _print_step(step: chain.Step) -> None:
+    err.print(_line(step), highlight=False, soft_wrap=True)
+
+
+def _line(step: chain.Step) -> str:
+    mark = _MARKS.get(step.status, step.status)
+    seconds = f" in {step.seconds:.0f} s" if step.seconds else ""
+    return f"[bold]{step.stage:8}[/] {mark}{seconds}  {escape(step.reason)}"
+
+
+def _step(step: chain.Step) -> dict:
+    return {
+        "stage": step.stage,
+        "status": step.status,
+        "reason": step.reason,
+        "artifact": str(step.artifact) if step.artifact else None,
+        "seconds": round(step.seconds, 3),
+    }
+
+
+def _document(outcome: chain.Outcome) -> dict:
+    return {
+        "run_id": outcome.run_id,
+        "verdict": outcome.verdict,
+        "stages": [_step(step) for step in outcome.steps],
+        "metrics": outcome.metrics,
+        "blessing": outcome.blessing,
+        "pushed": outcome.pushed,
+        "mlflow_run_id": outcome.mlflow_run_id,
+        "error": outcome.error,
+    }
+
+
+def _print_outcome(outcome: chain.Outcome, seconds: float) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for metric, value in outcome.metrics.items():
+        table.add_row(
+            metric, f"{value['value']:.4g}", f"[{value['low']:.4g}, {value['high']:.4g}]", value["protocol"]
+        )
+    out.print(table)
+    out.print(f"[bold]{outcome.verdict}[/] in {seconds:.0f} s")
+
+
+def main() -> None:
+    """Entry point of ``gan-pipelines`` and ``python -m pipelines``."""
+    app()

@@ -1,0 +1,138 @@
+"""Where a pipeline keeps things: artifacts by fingerprint, caches, run records, locks.
+
+The root is a POSIX file system: its locks and renames are what makes two runs at once, and a run that dies, safe.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from gan_components.artifacts import Artifact, Manifest
+from gan_components.errors import ArtifactError, InputError
+from gan_components.fingerprints import Recipe
+
+_MIN_FREE_BYTES = 512 * 2**20
+
+AnyArtifact = TypeVar("AnyArtifact", bound=Artifact)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The directories of one root; see the field names.
+
+    Attributes:
+        root: ``artifacts/<stage>/<fingerprint>``, ``cache``, ``runs/<run-id>``, ``promotions``.
+        serving_root: ``<model>/<version>`` and ``models.config``, as TF Serving reads them.
+        tracking_uri: the MLflow server or store.
+    """
+
+    root: Path
+    serving_root: Path
+    tracking_uri: str
+
+    @classmethod
+    def at(cls, root: Path, *, serving_root: Path | None = None, tracking_uri: str | None = None) -> "Workspace":
+        """Names the directories; makes none of them."""
+        root = root.absolute()
+        return cls(
+            root=root,
+            serving_root=(serving_root or root / "serving").absolute(),
+            tracking_uri=tracking_uri or f"sqlite:///{root / 'mlflow.db'}",
+        )
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def create(self) -> None:
+        """Makes the root.
+
+        Raises:
+            InputError: it cannot be made or written to.
+        """
+        for directory in (self.root, self.serving_root):
+            probe = directory / ".writable"
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise InputError(
+                    f"{directory} cannot be written to ({error.strerror}); choose another with --root or "
+                    "--serving-root"
+                ) from None
+
+    def artifact_path(self, recipe: Recipe) -> Path:
+        return self.root / "artifacts" / recipe.stage / recipe.fingerprint
+
+    def run_directory(self, run_id: str) -> Path:
+        return self.root / "runs" / run_id
+
+    def find(
+        self, kind: type[AnyArtifact], recipe: Recipe, *, verify: bool = False
+    ) -> tuple[AnyArtifact | None, str]:
+        """The artifact of `recipe` if it stands there whole, and why or why not in words."""
+        path = self.artifact_path(recipe)
+        if path.exists():
+            try:
+                artifact = kind.open(path, verify=verify)
+            except ArtifactError as error:
+                return None, f"cannot be used: {error}"
+            return artifact, f"unchanged since {artifact.manifest.created_at}"
+        return None, self._why_not(recipe)
+
+    def _why_not(self, recipe: Recipe) -> str:
+        """What differs from the most alike artifact of the stage, and what unfinished work lies there."""
+        stage_directory = self.artifact_path(recipe).parent
+        others = [
+            (len(reasons := recipe.differences(manifest.recipe)), -path.stat().st_mtime, reasons)
+            for path in stage_directory.glob("*/manifest.json")
+            if not path.parent.name.startswith(".") and (manifest := _read(path)) is not None
+        ]
+        reason = "; ".join(min(others)[2][:3]) if others else "never made in this root"
+        if others and len(min(others)[2]) > 3:
+            reason += f"; and {len(min(others)[2]) - 3} more"
+        unfinished = [path.name for path in stage_directory.glob(".work-*")]
+        if f".work-{recipe.fingerprint}" in unfinished:
+            return f"{reason}; unfinished work will be resumed"
+        if unfinished:
+            reason += f"; unfinished work of other settings: {stage_directory / unfinished[0]}"
+        return reason
+
+    @contextmanager
+    def lock(self, path: Path) -> Iterator[None]:
+        """Held while an artifact is looked for and made: a second run waits here, then finds it done."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".lock-{path.name}"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.warning("another run is making %s; waiting for it", path)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def require_free_space(self) -> None:
+        """Raises OSError before a stage starts that would fill the disk."""
+        free = shutil.disk_usage(self.root).free
+        if free < _MIN_FREE_BYTES:
+            raise OSError(
+                f"only {free // 2**20} MiB are free under {self.root}, at least {_MIN_FREE_BYTES // 2**20} MiB "
+                "are needed: free some space and run again, what is done is kept"
+            )
+
+
+def _read(path: Path) -> Manifest | None:
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
+        return None

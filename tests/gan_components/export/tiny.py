@@ -1,0 +1,83 @@
+"""Tiny generators and artifacts to export."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from gan_components import artifacts, generators
+from gan_components.artifacts import Evaluation, TrainedModel
+from gan_components.export import warmup
+from gan_components.fingerprints import Recipe
+from gan_components.generators import Description
+
+BLESSING = {"blessed": True, "reason": "all 3 checks passed", "checks": []}
+
+
+class Apply(keras.layers.Layer):
+    """Runs any function of the images inside the network."""
+
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def call(self, images):
+        return tf.ensure_shape(self._function(images), images.shape)
+
+
+def save(
+    directory: Path,
+    *,
+    num_classes: int = 0,
+    seed: int = 0,
+    tail: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+) -> Path:
+    """Saves a generator of 8×8×3 images; `tail` is applied to what it draws."""
+    keras.utils.set_random_seed(seed)
+    latents = keras.Input((4,))
+    label = [keras.Input((), dtype="int64")] if num_classes else []
+    rows = latents
+    if label:
+        rows = keras.layers.Concatenate()([latents, keras.layers.Embedding(num_classes, 4)(label[0])])
+    rows = keras.layers.Reshape((4, 4, 8))(keras.layers.Dense(4 * 4 * 8)(rows))
+    rows = keras.layers.BatchNormalization()(rows)
+    rows = keras.layers.Conv2DTranspose(3, 4, 2, "same", activation="tanh")(rows)
+    network = keras.Model([latents, *label] if label else latents, Apply(tail)(rows))
+    description = Description(
+        image_shape=[8, 8, 3],
+        latent_dim=4,
+        class_names=[str(i) for i in range(num_classes)],
+        class_frequencies=[1 / num_classes] * num_classes if num_classes else [],
+    )
+    generators.save(network, directory, description)
+    return directory
+
+
+def servable(directory: Path, **options) -> Path:
+    """A saved generator with its warm-up file."""
+    save(directory, **options)
+    warmup.write(directory, (1, 8))
+    return directory
+
+
+def recipe(stage: str, **inputs: str) -> Recipe:
+    return Recipe(stage=stage, config={}, inputs=inputs, seed=0, code={}, libraries={})
+
+
+def trained_model(root: Path, name: str, generator: Path) -> TrainedModel:
+    """A TrainedModel around a copy of `generator`, of a content of its own."""
+    made = recipe("train", examples=f"examples of {name}")
+    work = artifacts.work_directory(root / "train" / name, made)
+    (work / "generator").symlink_to(generator)
+    return TrainedModel.seal(root / "train" / name, made, content_digest=f"generator {name}")
+
+
+def evaluation(root: Path, model: TrainedModel, value: float = 2.5) -> Evaluation:
+    made = recipe("evaluate", model=model.content_digest)
+    out = root / "evaluate" / model.directory.name
+    work = artifacts.work_directory(out, made)
+    metric = {"value": value, "protocol": "fd1k_holdout_pixels", "extractor": "pixels"}
+    (work / "metrics.json").write_text(json.dumps({"fd_pixels": metric}))
+    return Evaluation.seal(out, made, properties={"primary_metric": "fd_pixels"})

@@ -1,0 +1,142 @@
+"""Each source gives its images to `ingest`."""
+
+import gzip
+import re
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from gan_components import examples
+from gan_components.errors import InputError
+from gan_components.ingestion import digits, public, sources
+from gan_components.ingestion.config import IngestConfig, NamedSplit
+from tests.gan_components.ingestion.folders import fill, make
+
+
+def images(count, first=0):
+    return np.stack(
+        [np.random.default_rng(number).integers(0, 256, (9, 9)) for number in range(first, first + count)]
+    )
+
+
+def write_idx(root, prefix, pixels, labels):
+    for kind, array in (("images", pixels), ("labels", labels)):
+        data = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+        (root / f"{prefix}-{kind}-idx{array.ndim}-ubyte.gz").write_bytes(gzip.compress(data))
+
+
+def test_digits_are_the_5000_of_mnist():
+    """Red if rows are reshaped wrongly or the label column is taken for pixels. 500 of each, strokes centred."""
+    pixels, labels = digits.read()
+    assert pixels.shape == (5000, 28, 28)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(np.bincount(labels), [500] * 10)
+    assert pixels[:, 10:18, 10:18].mean() > 3 * pixels[:, :6].mean()
+
+
+def test_chunks_hold_everything_once(monkeypatch):
+    """Red if chunks overlap, or the last, shorter one is lost."""
+    monkeypatch.setattr(sources, "ARRAYS_PER_CHUNK", 999)
+    source = sources.open_source(None, IngestConfig())
+    items = [item for chunk in source.chunks for item in chunk()]
+    assert len(source.chunks) == 6
+    assert [item.name for item in items] == [f"digits#{place}" for place in range(5000)]
+    np.testing.assert_array_equal([item.label for item in items], digits.read()[1])
+
+
+@pytest.mark.parametrize("split", [None, "test"])
+def test_idx(tmp_path, split):
+    """Red if the t10k files are trained on, or used although a fraction is held out."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write_idx(data, "train", images(12), np.arange(12) % 3)
+    write_idx(data, "t10k", images(4, first=12), np.arange(4) % 3)
+    config = IngestConfig(source="idx", size=9, **({"holdout": NamedSplit(split=split)} if split else {}))
+    made = examples.Properties.of(make(data, tmp_path / "out", config))
+    assert made.class_names == ["0", "1", "2"]
+    if split:
+        assert (made.num_train, made.num_holdout) == (12, 4)
+    else:
+        assert made.num_train + made.num_holdout == 12
+
+
+def test_labels_can_be_left_out(tmp_path):
+    """Red if `labels: null` leaves the classes of a source that has them."""
+    config = IngestConfig(source="image_folder", size=8, channels=1, labels=None)
+    made = make(fill(tmp_path / "data", 20), tmp_path / "out", config)
+    assert examples.Properties.of(made).class_names == []
+    assert examples.Properties.of(made).class_frequencies == []
+    assert examples.read(made, "train").labels is None
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    """TFDS' MNIST as far as its metadata go: 40 images in train, 10 in test. The images are made up."""
+    directory = tmp_path / "tfds" / "mnist" / "3.0.1"
+    directory.mkdir(parents=True)
+    infos = []
+    for split, count in (("train", 40), ("test", 10)):
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=directory, dataset_name="mnist", split=split, filetype_suffix="tfrecord"
+        )
+        infos.append(
+            tfds.core.SplitInfo(name=split, shard_lengths=[count], num_bytes=0, filename_template=template)
+        )
+        infos[-1].filepaths[0].touch()
+    features = {
+        "image": tfds.features.Image(shape=(28, 28, 1)),
+        "label": tfds.features.ClassLabel(names=[f"class {label}" for label in range(10)]),
+    }
+    tfds.folder_dataset.write_metadata(data_dir=directory, features=features, split_infos=infos, check_data=False)
+    with tfds.testing.mock_data(data_dir=tmp_path / "tfds", as_dataset_fn=made_up):
+        yield str(tmp_path / "tfds")
+
+
+def made_up(self, split, **_):
+    """The part of a split that is asked for, such as ``train[0:16]``: random images, labels by turns."""
+    name, start, stop = re.fullmatch(r"(\w+)\[(\d+):(\d+)\]", str(split)).groups()
+    places = np.arange(int(start), int(stop))
+    pixels = images(len(places), first=int(start) + (10_000 if name == "test" else 0))
+    return tf.data.Dataset.from_tensor_slices({"image": pixels.astype(np.uint8)[..., None], "label": places % 10})
+
+
+@pytest.mark.parametrize("holdout", [{}, {"holdout": NamedSplit(split="test")}])
+def test_tfds(mnist, tmp_path, holdout, monkeypatch):
+    """Red if a part is left out or read twice, or the split named is not the one held out."""
+    monkeypatch.setattr(public, "EXAMPLES_PER_PART", 16)
+    config = IngestConfig(source="tfds", tfds_name="mnist", size=16, **holdout)
+    known = examples.Properties.of(make(mnist, tmp_path / "out", config))
+    assert known.class_names[9] == "class 9"
+    assert known.num_duplicates == 0
+    if holdout:
+        assert (known.num_train, known.num_holdout) == (40, 10)
+    else:
+        assert known.num_train + known.num_holdout == 40
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"tfds_name": "no_such_set"}, "knows no no_such_set"),
+        ({"tfds_name": "mnist", "holdout": NamedSplit(split="validation")}, "no split validation, it has .*test"),
+        ({"tfds_name": "glue/cola"}, "no image feature"),
+        ({}, "set ingest.tfds_name"),
+    ],
+)
+def test_tfds_names_that_do_not_fit(mnist, tmp_path, section, message):
+    """Red if TFDS' own errors come through."""
+    with pytest.raises(InputError, match=message):
+        make(mnist, tmp_path / "out", IngestConfig(source="tfds", **section))
+
+
+def test_an_artifact_is_a_source(tmp_path):
+    """Red if a prepared directory cannot be read again: the same pixels, labels and sides come out."""
+    first = make(
+        fill(tmp_path / "data", 20), tmp_path / "out", IngestConfig(source="image_folder", size=8, channels=3)
+    )
+    config = IngestConfig(source="tfds", size=8, channels=3, holdout=NamedSplit(split="holdout"))
+    again = make(first.directory / "dataset", tmp_path / "again", config)
+    assert again.content_digest == first.content_digest

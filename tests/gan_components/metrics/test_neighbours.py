@@ -1,0 +1,67 @@
+"""Exact neighbours against brute force in float64, on pixels and features, with copies and ties."""
+
+import numpy as np
+import pytest
+
+from gan_components.metrics import neighbours
+
+
+def brute_force(queries: np.ndarray, references: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    queries, references = (x.reshape(len(x), -1).astype(np.float64) for x in (queries, references))
+    distances = np.sqrt(((queries[:, None] - references[None]) ** 2).sum(-1))
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, order, 1), order
+
+
+def pixels(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 12, 12, 1), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("make", [pixels, lambda n, s: 50 + np.random.default_rng(s).normal(size=(n, 16))])
+def test_against_brute_force(make, monkeypatch):
+    """Red if tiles are joined with wrong offsets. Pixels agree to the bit, sums of normals to rounding."""
+    monkeypatch.setattr(neighbours, "_QUERY_TILE", 64)
+    monkeypatch.setattr(neighbours, "_REFERENCE_TILE", 100)
+    queries, references = make(150, 0), make(333, 1)
+    distances, indices = neighbours.nearest(queries, references, 7)
+    expected, order = brute_force(queries, references, 7)
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_allclose(distances, expected, rtol=1e-14)
+
+
+def test_copies_are_at_exactly_zero():
+    """Red without the re-ranking by differences: the expansion in float32 leaves copies up to 5.7 apart."""
+    references = np.random.default_rng(0).integers(0, 256, (300, 3072), dtype=np.uint8)
+    queries = references[[5, 250]]
+    distances, indices = neighbours.nearest(queries, references, 2)
+    assert distances[:, 0].tolist() == [0, 0]
+    assert indices[:, 0].tolist() == [5, 250]
+    assert (distances[:, 1] > 1000).all()
+
+
+def test_far_from_the_origin_float32_is_not_trusted():
+    """Red without the proof by the error bound: 300 points within 1e-3 of each other, one query 1e4 away."""
+    random = np.random.default_rng(0)
+    references = random.normal(scale=1e-3, size=(300, 4))
+    queries = np.vstack([np.full((1, 4), 1e4), references[:3] + 1e-5])
+    distances, indices = neighbours.nearest(queries, references, 3)
+    expected, order = brute_force(queries, references, 3)
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_allclose(distances, expected, rtol=1e-12)
+
+
+def test_exclude_self():
+    """Red if the tile's offset is forgotten. Twins find each other at 0, never themselves."""
+    rows = np.concatenate([pixels(40, 0), pixels(40, 0)])
+    distances, indices = neighbours.nearest(rows, rows, 1, exclude_self=True)
+    assert (distances == 0).all()
+    np.testing.assert_array_equal(indices[:, 0], np.r_[40:80, 0:40])
+
+
+def test_few_references():
+    """Red if missing candidates count as row -1. All neighbours are found, and no more can be asked for."""
+    distances, indices = neighbours.nearest(pixels(3, 0), pixels(4, 1), 4)
+    assert sorted(indices[0]) == [0, 1, 2, 3]
+    assert np.isfinite(distances).all()
+    with pytest.raises(ValueError, match="5 neighbours were asked for among 4"):
+        neighbours.nearest(pixels(3, 0), pixels(4, 1), 5)
