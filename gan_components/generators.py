@@ -84,9 +84,7 @@ def save(network: keras.Model, directory: Path, description: Description) -> Non
     path.write_text(description.model_dump_json(indent=1))
 
 
-def _endpoints(
-    network: keras.Model, description: Description
-) -> list[tuple[str, Callable, list[tf.TensorSpec]]]:
+def _endpoints(network: keras.Model, description: Description) -> list[tuple[str, Callable, list[tf.TensorSpec]]]:
     conditional = description.num_classes > 0
     cumulative = np.cumsum(description.class_frequencies)
 
@@ -149,9 +147,7 @@ class Generator:
         description = Description.model_validate_json((directory / DESCRIPTION).read_bytes())
         return cls(tf.saved_model.load(str(directory)), description)
 
-    def images(
-        self, seeds: "np.ndarray | range | list[int]", labels=None, *, batch_size: int = 256
-    ) -> np.ndarray:
+    def images(self, seeds: "np.ndarray | range | list[int]", labels=None, *, batch_size: int = 256) -> np.ndarray:
         """Draws one image a seed.
 
         Args:

@@ -63,9 +63,7 @@ def replica_rows(rows: tf.Tensor) -> tf.Tensor:
     if replicas == 1:
         return rows
     if rows.shape[0] % replicas:
-        raise ValueError(
-            f"batch_size {rows.shape[0]} does not divide by {replicas} replicas; choose a multiple"
-        )
+        raise ValueError(f"batch_size {rows.shape[0]} does not divide by {replicas} replicas; choose a multiple")
     share = rows.shape[0] // replicas
     start = context.replica_id_in_sync_group * share
     return tf.ensure_shape(rows[start : start + share], (share, *rows.shape[1:]))

@@ -18,6 +18,8 @@ from rich.table import Table
 
 from gan_components.errors import InputError
 from pipelines import chain, config
+from pipelines.outcome import EXIT_CODES, Outcome, Request, Stage, Step
+from pipelines.records import new_run_id
 from pipelines.workspace import Workspace
 
 app = typer.Typer(
@@ -39,7 +41,7 @@ ServingRoot = Annotated[Path | None, typer.Option(help="Where TF Serving reads. 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.batch_size=128.")
 ]
-StageOption = Annotated[chain.Stage | None, typer.Option()]
+StageOption = Annotated[Stage | None, typer.Option()]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 _MARKS = {
     "hit": "[green]hit[/]",
@@ -59,15 +61,15 @@ def run(
     data: Data = None,
     serving_root: ServingRoot = None,
     overrides: Overrides = None,
-    until: Annotated[chain.Stage | None, typer.Option(help="Stop after this stage.")] = None,
-    only: Annotated[chain.Stage | None, typer.Option(help="Run this stage; earlier ones must be done.")] = None,
-    force: Annotated[chain.Stage | None, typer.Option(help="Rebuild this stage.")] = None,
+    until: Annotated[Stage | None, typer.Option(help="Stop after this stage.")] = None,
+    only: Annotated[Stage | None, typer.Option(help="Run this stage; earlier ones must be done.")] = None,
+    force: Annotated[Stage | None, typer.Option(help="Rebuild this stage.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")] = None,
     verify: Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ingest, train, evaluate, export: what is done already is not done again."""
-    outcome = chain.Outcome(run_id or chain.new_run_id())
+    outcome = Outcome(run_id or new_run_id())
     began = time.monotonic()
     code = 1
     try:
@@ -81,12 +83,12 @@ def run(
         chain.Run(
             config=settings,
             workspace=workspace,
-            request=chain.Request(data, until, only, force, run_id, verify),
+            request=Request(data, until, only, force, run_id, verify),
             outcome=outcome,
             on_step=_print_step,
             progress=_Lines(),
         ).execute()
-        code = chain.EXIT_CODES[outcome.verdict]
+        code = EXIT_CODES[outcome.verdict]
     except InputError as error:
         code = _report(error, outcome, 2)
     except (SystemExit, KeyboardInterrupt) as stop:
@@ -97,9 +99,9 @@ def run(
     except Exception as error:  # noqa: BLE001 (the process's edge: --json promises a document on failure too)
         code = _report(error, outcome, 1)
     if as_json:
-        typer.echo(json.dumps(_document(outcome)))
+        typer.echo(json.dumps(outcome.document()))
     elif outcome.error is None:
-        _print_outcome(outcome, time.monotonic() - began)
+        _print_outcome(outcome, settings.name, time.monotonic() - began)
     raise typer.Exit(code)
 
 
@@ -118,10 +120,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what `run` would do, and why. Runs nothing."""
-    outcome = chain.Outcome(run_id or "")
+    outcome = Outcome(run_id or "")
     try:
         settings = config.load(name, overrides or ())
-        request = chain.Request(data, until, only, force, run_id, verify)
+        request = Request(data, until, only, force, run_id, verify)
         steps = chain.plan(settings, _workspace(root, serving_root), request)
     except InputError as error:
         code = _report(error, outcome, 2)
@@ -129,7 +131,7 @@ def plan(
             typer.echo(json.dumps({"stages": [], "error": outcome.error}))
         raise typer.Exit(code) from None
     if as_json:
-        typer.echo(json.dumps({"stages": [_step(step) for step in steps]}))
+        typer.echo(json.dumps({"stages": [step.document() for step in steps]}))
         return
     for step in steps:
         out.print(_line(step))
@@ -162,8 +164,12 @@ def _start(
     )
     for package in ("pipelines", "gan_components"):
         logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
-    # It warns at every start that it cannot reach a cloud that nobody asked for.
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.captureWarnings(True)
+    if not verbose:
+        # Libraries' remarks on one another are no news to a user; Beam's come before its level can be set.
+        for library in ("py.warnings", "apache_beam", "absl"):
+            logging.getLogger(library).setLevel(logging.ERROR)
+        logging.getLogger().setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _terminate)
 
 
@@ -210,7 +216,7 @@ class _Lines:
         sys.stderr.flush()
 
 
-def _report(error: Exception, outcome: chain.Outcome, code: int) -> int:
+def _report(error: Exception, outcome: Outcome, code: int) -> int:
     outcome.verdict = "failed"
     outcome.error = str(error) or type(error).__name__
     err.print(f"[red]error:[/] {escape(outcome.error)}", highlight=False, soft_wrap=True)
@@ -219,47 +225,37 @@ def _report(error: Exception, outcome: chain.Outcome, code: int) -> int:
     return code
 
 
-def _print_step(step: chain.Step) -> None:
+def _print_step(step: Step) -> None:
     err.print(_line(step), highlight=False, soft_wrap=True)
 
 
-def _line(step: chain.Step) -> str:
+def _line(step: Step) -> str:
     mark = _MARKS.get(step.status, step.status)
     seconds = f" in {step.seconds:.0f} s" if step.seconds else ""
     return f"[bold]{step.stage:8}[/] {mark}{seconds}  {escape(step.reason)}"
 
 
-def _step(step: chain.Step) -> dict:
-    return {
-        "stage": step.stage,
-        "status": step.status,
-        "reason": step.reason,
-        "artifact": str(step.artifact) if step.artifact else None,
-        "seconds": round(step.seconds, 3),
-    }
-
-
-def _document(outcome: chain.Outcome) -> dict:
-    return {
-        "run_id": outcome.run_id,
-        "verdict": outcome.verdict,
-        "stages": [_step(step) for step in outcome.steps],
-        "metrics": outcome.metrics,
-        "blessing": outcome.blessing,
-        "pushed": outcome.pushed,
-        "mlflow_run_id": outcome.mlflow_run_id,
-        "error": outcome.error,
-    }
-
-
-def _print_outcome(outcome: chain.Outcome, seconds: float) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for metric, value in outcome.metrics.items():
-        table.add_row(
-            metric, f"{value['value']:.4g}", f"[{value['low']:.4g}, {value['high']:.4g}]", value["protocol"]
-        )
-    out.print(table)
-    out.print(f"[bold]{outcome.verdict}[/] in {seconds:.0f} s")
+def _print_outcome(outcome: Outcome, name: str, seconds: float) -> None:
+    numbers = Table(box=None, show_header=False, pad_edge=False)
+    for metric, one in outcome.metrics.items():
+        interval = f"[{one['low']:.4g}, {one['high']:.4g}]"
+        numbers.add_row(metric, f"{one['value']:.4g}", escape(interval), one["protocol"])
+    out.print(numbers)
+    rows: dict[str, object] = {}
+    if trained := outcome.made.get("train"):
+        # Grids are named by step: the last is that of the generator as it ships.
+        rows["samples"] = max((trained / "samples").glob("*.png"), default=None)
+    if evaluated := outcome.made.get("evaluate"):
+        rows["report"] = evaluated / "report.html"
+    if outcome.pushed:
+        rows["served"] = outcome.pushed["path"]
+        rows["registry"] = f"models:/{name}/{outcome.pushed['registry_version']}"
+    for row, value in rows.items():
+        if value:
+            out.print(f"{row:9} {value}", highlight=False, soft_wrap=True)
+    if outcome.verdict == "blocked" and outcome.blessing:
+        out.print(f"[red]blocked[/] by the gate: {escape(str(outcome.blessing['reason']))}", soft_wrap=True)
+    out.print(f"[bold]{outcome.verdict}[/] in {seconds:.0f} s", highlight=False)
 
 
 def main() -> None:

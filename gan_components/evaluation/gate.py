@@ -4,8 +4,9 @@ Reads what evaluation wrote and computes nothing anew: deciding takes millisecon
 """
 
 import json
+from typing import Any
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from gan_components.artifacts import Evaluation
 from gan_components.errors import ArtifactError
@@ -146,9 +147,9 @@ def _absolute_checks(evaluation: Evaluation) -> list[Check]:
 
 def _blessing(checks: list[Check]) -> Blessing:
     failed = [check.reason for check in checks if not check.passed]
-    reason = "; ".join(failed) or f"all {len(checks)} checks passed"
+    reason = "; ".join(failed) or "every check passed: " + ", ".join(check.name for check in checks)
     return Blessing(blessed=not failed, checks=checks, reason=reason)
 
 
-def _read(evaluation: Evaluation, name: str) -> JsonValue:
+def _read(evaluation: Evaluation, name: str) -> Any:
     return json.loads((evaluation.directory / name).read_bytes())

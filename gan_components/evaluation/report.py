@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -82,10 +83,10 @@ def _png(cells: np.ndarray, *, columns: int) -> bytes:
     return images.png(grid, scale=max(1, round(_PICTURE_PIXELS / grid.shape[1])))
 
 
-def _curves(history: list[dict[str, float]]) -> list[dict[str, JsonValue]]:
+def _curves(history: list[dict[str, float]]) -> list[dict[str, Any]]:
     """One curve for each logged number: the points of an SVG polyline and the range of both axes."""
     curves = []
-    for name in history[0].keys() - {"step"} if history else ():
+    for name in sorted({name for line in history for name in line} - {"step"}):
         lines = [line for line in history if name in line]
         lines = lines[:: -(-len(lines) // _MOST_POINTS)]
         steps = np.array([line["step"] for line in lines], np.float64)
@@ -105,4 +106,4 @@ def _curves(history: list[dict[str, float]]) -> list[dict[str, JsonValue]]:
                 "last": float(values[-1]),
             }
         )
-    return sorted(curves, key=lambda curve: str(curve["name"]))
+    return curves

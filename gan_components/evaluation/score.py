@@ -14,6 +14,8 @@ from gan_components.metrics.estimate import GROUPS, Estimate
 # The manifold metrics hold all pairs of distances, some 100 MB at this size.
 _MANIFOLD_IMAGES = 2_000
 _LEAST_IMAGES = 2 * GROUPS
+# What a number can be at all; intervals end there. Shares lie between 0 and 1.
+_RANGES = {"fd": (0.0, np.inf), "kid": (-np.inf, np.inf), "density": (0.0, np.inf)}
 
 
 class Metric(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -63,7 +65,7 @@ def distances(sides: Sides, *, seed: int) -> dict[str, Metric]:
             name = f"{kind}_{sides.identity.name}" + ("_train" if split == "train" else "")
             protocol = f"{kind}{_short(size)}_{split}_{sides.identity.name}"
             result = estimate(chosen, sides.generated[:size], random)
-            metrics[name] = _metric(result, protocol, "lower", sides.identity)
+            metrics[name] = _metric(result, protocol, "lower", sides.identity, _RANGES[kind])
     return metrics
 
 
@@ -77,7 +79,7 @@ def coverage(sides: Sides, *, seed: int) -> dict[str, Metric]:
     for name, estimate in manifold.estimates(real, sides.generated[:size], random).items():
         k = manifold.PRECISION_RECALL_K if name in ("precision", "recall") else manifold.DENSITY_COVERAGE_K
         protocol = f"{name}{_short(size)}_k{k}_holdout_{sides.identity.name}"
-        metrics[name] = _metric(estimate, protocol, "higher", sides.identity)
+        metrics[name] = _metric(estimate, protocol, "higher", sides.identity, _RANGES.get(name, (0.0, 1.0)))
     return metrics
 
 
@@ -89,7 +91,7 @@ def class_agreement(wanted: np.ndarray, found: np.ndarray, identity: features.Id
     share = float(np.mean(wanted == found))
     error = (share * (1 - share) / len(wanted)) ** 0.5
     protocol = f"agreement{_short(len(wanted))}_{identity.name}"
-    return _metric(Estimate(share, error), protocol, "higher", identity)
+    return _metric(Estimate(share, error), protocol, "higher", identity, (0.0, 1.0))
 
 
 def memorized(
@@ -109,11 +111,12 @@ def memorized(
         sides: their features, in the same order.
         seed: of the evaluation; the rest goes to :func:`memorization.check`.
     """
-    spaces = [memorization.Space("pixels", *images)]
+    pixels, embedding = memorization.Space("pixels", *images), None
     if sides.identity.name != "pixels":
-        spaces.append(memorization.Space(sides.identity.name, sides.generated, sides.train, sides.holdout))
+        embedding = memorization.Space(sides.identity.name, sides.generated, sides.train, sides.holdout)
     return memorization.check(
-        spaces,
+        pixels,
+        embedding,
         randomness.numpy_generator(seed, "evaluate/memorization"),
         min_holdout=min_holdout,
         max_copy_excess=max_copy_excess,
@@ -123,11 +126,20 @@ def memorized(
 
 
 def _metric(
-    estimate: Estimate, protocol: str, better: Literal["lower", "higher"], identity: features.Identity
+    estimate: Estimate,
+    protocol: str,
+    better: Literal["lower", "higher"],
+    identity: features.Identity,
+    within: tuple[float, float],
 ) -> Metric:
     low, high = estimate.interval
     return Metric(
-        value=estimate.value, low=low, high=high, protocol=protocol, better=better, extractor=identity.key
+        value=estimate.value,
+        low=max(low, within[0]),
+        high=min(high, within[1]),
+        protocol=protocol,
+        better=better,
+        extractor=identity.key,
     )
 
 

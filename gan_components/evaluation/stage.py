@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, JsonValue
@@ -55,7 +56,8 @@ def evaluate(
 
     train = example_data.read(examples, "train")
     holdout = example_data.read(examples, "holdout")
-    num_classes = len(examples.properties["class_names"])
+    counts = example_data.Properties.of(examples)
+    num_classes = len(counts.class_names)
     primary = f"fd_{features.resolve(config.features, num_classes)}"
     generator = Generator.load(model.generator_directory)
     agrees = primary == "fd_classifier" and generator.description.num_classes == num_classes
@@ -79,7 +81,7 @@ def evaluate(
     metrics = score.distances(sides, seed=seed)
     tell("precision, recall, density, coverage")
     metrics |= score.coverage(sides, seed=seed)
-    if agrees:
+    if agrees and extractor.predict is not None:
         wanted = np.arange(min(_AGREEMENT_IMAGES, config.num_samples)) % num_classes
         found = extractor.predict(generator.images(range(len(wanted)), wanted))
         metrics["class_agreement"] = score.class_agreement(wanted, found, extractor.identity)
@@ -91,12 +93,15 @@ def evaluate(
         min_holdout=config.min_holdout,
         max_copy_excess=config.max_copy_excess,
         max_closeness_excess=config.max_closeness_excess,
-        duplicates=_duplicates(examples),
+        duplicates=(
+            counts.num_duplicates,
+            counts.num_duplicates + counts.num_train + counts.num_holdout,
+        ),
     )
     checks = _checks(metrics, copies, config)
 
     tell("report")
-    content = {
+    content: dict[str, Any] = {
         "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
         "memorization": copies.model_dump(mode="json"),
         "checks": [check.model_dump(mode="json") for check in checks],
@@ -139,13 +144,6 @@ def _require_measured(bounds: Mapping[str, BaseModel], primary: str, *, agrees: 
             f"evaluate.bounds names {', '.join(unknown)}, which is not measured here; "
             f"measured are {', '.join(sorted(measured))}"
         )
-
-
-def _duplicates(examples: Examples) -> tuple[int, int]:
-    """Exact copies in the source, which ingestion dropped, of all its images."""
-    counts = examples.properties
-    dropped = counts["num_duplicates"]
-    return dropped, dropped + counts["num_train"] + counts["num_holdout"]
 
 
 def _checks(metrics: dict[str, score.Metric], copies: memorization.Report, config: EvaluateConfig) -> list[Check]:

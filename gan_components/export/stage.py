@@ -2,7 +2,7 @@
 
 The steps: copy and warm-up file, infra validation, push by rename, registration, promotion, record. Nothing
 outside the work directory changes before infra validation has passed. From there each step finds what it did in
-a former try by the export's fingerprint; so whenever the process is killed, running again ends with one version
+a former try by the generator's digest; so whenever the process is killed, running again ends with one version
 in the serving directory, one in the registry and one line in the log.
 """
 
@@ -69,6 +69,8 @@ def export(
             "only a blessed one is pushed"
         )
     made = recipe(model, evaluation, config, seed=seed)
+    # Not the export's fingerprint: the same generator must be found again also after its evaluation changed.
+    identity = model.content_digest
     work = artifacts.work_directory(out, made)
     servable = work / "servable"
 
@@ -83,7 +85,7 @@ def export(
             servable,
             destination.serving_root,
             destination.model_name,
-            made.fingerprint,
+            identity,
             provenance={"generator_digest": model.content_digest, "model_fingerprint": model.fingerprint},
             above=promotions.highest_version(destination.root, destination.model_name),
         )
@@ -92,7 +94,7 @@ def export(
         registered = registry.register(
             destination,
             path,
-            tags=_tags(model, evaluation, blessing, version) | {"fingerprint": made.fingerprint},
+            tags=_tags(model, evaluation, blessing, version) | {"fingerprint": identity},
             metrics={name: metric["value"] for name, metric in _metrics(evaluation).items()},
         )
         progress(3, _STEPS, "promoting" if config.promote == "auto" else "waiting for `promote`")

@@ -180,7 +180,7 @@ def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> N
         labels = {copy.label for copy in copies}
         row = Row(
             id=key.hex(),
-            split="train" if False in sides else "holdout",
+            split="holdout" if True in sides else "train",
             label=min(labels, key=lambda label: -1 if label is None else label),
             sources=sorted(copy.name for copy in copies),
         )

@@ -92,7 +92,7 @@ def _walk(folder: Path, root: Path, outside: list[str]) -> Iterator[File]:
             # Not Path.resolve: it raises on links that go round in circles.
             if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
                 outside.append(_name(path, root))
-            elif entry.is_file():
+            elif path.is_file():
                 yield describe(path, root)
 
 

@@ -22,7 +22,7 @@ class Estimate:
 
 
 def jackknife(
-    replicate: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    replicate: Callable[[np.ndarray, np.ndarray], np.ndarray | float],
     first_count: int,
     second_count: int,
     random: np.random.Generator,

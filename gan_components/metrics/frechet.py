@@ -9,7 +9,7 @@ import scipy.linalg
 from jaxtyping import Float, Float64
 
 from gan_components.metrics.estimate import Estimate, jackknife
-from gan_components.metrics.features.identity import Identity, require_same
+from gan_components.metrics.extractor import Identity, require_same
 
 Features = Float[np.ndarray, "n d"]
 Covariance = Float64[np.ndarray, "d d"]

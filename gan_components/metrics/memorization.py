@@ -24,6 +24,10 @@ _REDRAWS = 4_999
 _STRATA = 20
 
 
+Verdict = Literal["PASS", "FAIL", "UNDECIDED"]
+Name = Literal["exact_duplicates", "calibrated_distance", "distance_ratio", "closeness"]
+
+
 class Test(BaseModel, frozen=True, strict=True, extra="forbid"):
     """One comparison of generated with held-out images.
 
@@ -38,7 +42,7 @@ class Test(BaseModel, frozen=True, strict=True, extra="forbid"):
         failed: rejected after Holm's correction over all tests.
     """
 
-    name: Literal["calibrated_distance", "distance_ratio", "closeness", "exact_duplicates"]
+    name: Name
     space: str
     generated: float
     generated_low: float
@@ -55,7 +59,7 @@ class Test(BaseModel, frozen=True, strict=True, extra="forbid"):
 class Report(BaseModel, frozen=True, strict=True, extra="forbid"):
     """The verdict, the reason in words, and the tests behind it."""
 
-    verdict: Literal["PASS", "FAIL", "UNDECIDED"]
+    verdict: Verdict
     reason: str
     num_generated: int
     num_train: int
@@ -84,7 +88,8 @@ class Closest:
 
 
 def check(
-    spaces: list[Space],
+    pixels: Space,
+    embedding: Space | None,
     random: np.random.Generator,
     *,
     min_holdout: int = 1_000,
@@ -94,14 +99,14 @@ def check(
 ) -> tuple[Report, Closest]:
     """Compares generated with held-out images by their distances to the training images.
 
-    In every space:
+    In pixels and in the embedding:
 
     * ``distance_ratio``: share of images with ``d1 / d2 < 1/3`` (Yoon et al. 2023);
     * ``closeness``: share of images closer to T' than to H, ties one half, where T' are as many training
       images as H holds. It is 1/2 if the generator treats them alike. Its bounds come from re-drawing which
       images of ``T' + H`` are called T': a binomial bound would ignore that few images decide for many.
 
-    In the first space, pixels, also:
+    In pixels also:
 
     * ``exact_duplicates``: share of images at distance 0;
     * ``calibrated_distance``: share of images with ``d1 / (0.5 mean(d1 .. d50)) < 1``, the score by which Carlini
@@ -110,7 +115,8 @@ def check(
       out: among held-out digits 2 to 5 % fall below 1 there, prototypical ones far more often, without copying.
 
     Args:
-        spaces: the first one is pixels; it decides the returned :class:`Closest`.
+        pixels: the images themselves.
+        embedding: the same images in an extractor's space, if there is one.
         random: draws T' and the assignments.
         min_holdout: with fewer held-out images nothing can PASS.
         max_copy_excess: tolerated excess of the copy rates over the held-out images' rates.
@@ -119,28 +125,33 @@ def check(
             shows. Held-out images have none once the source is de-duplicated; None takes theirs all the same.
 
     Returns:
-        The report, and the nearest training image of each generated one in the first space.
+        The report, and the nearest training image of each generated one, in pixels.
     """
-    tests: list[Test] = []
-    closest = None
-    for space in spaces:
-        generated, indices = _distances(space.generated, space.train)
-        control, _ = _distances(space.holdout, space.train)
-        if closest is None:
-            scores = _calibrated(generated)
-            closest = Closest(scores, generated[:, 0], indices[:, 0])
-            copies = _hits(generated[:, 0] == 0), duplicates or _hits(control[:, 0] == 0)
-            tests.append(_excess("exact_duplicates", space.name, *copies, max_copy_excess))
-            matched = _hits(_calibrated(control) < 1, _matching_weights(generated, control))
-            tests.append(_excess("calibrated_distance", space.name, _hits(scores < 1), matched, max_copy_excess))
-        counts = _hits(_ratio(generated) < _RATIO), _hits(_ratio(control) < _RATIO)
-        tests.append(_excess("distance_ratio", space.name, *counts, max_copy_excess))
-        tests.append(_closeness(space, random, max_closeness_excess))
-    return _report(_holm(tests), spaces[0], min_holdout), closest
+    neighbour_count = min(_CALIBRATED_NEIGHBOURS, len(pixels.train))
+    generated, indices = neighbours.nearest(pixels.generated, pixels.train, neighbour_count)
+    control, _ = neighbours.nearest(pixels.holdout, pixels.train, neighbour_count)
+    scores = _calibrated(generated)
+    copies = _hits(generated[:, 0] == 0), duplicates or _hits(control[:, 0] == 0)
+    close = _hits(scores < 1), _hits(_calibrated(control) < 1, _matching_weights(generated, control))
+    tests = [
+        _excess("exact_duplicates", pixels.name, *copies, max_copy_excess),
+        _excess("calibrated_distance", pixels.name, *close, max_copy_excess),
+        _distance_ratio(pixels.name, generated, control, max_copy_excess),
+        _closeness(pixels, random, max_closeness_excess),
+    ]
+    if embedding is not None:
+        ours, theirs = (
+            neighbours.nearest(side, embedding.train, 2)[0] for side in (embedding.generated, embedding.holdout)
+        )
+        tests.append(_distance_ratio(embedding.name, ours, theirs, max_copy_excess))
+        tests.append(_closeness(embedding, random, max_closeness_excess))
+    report = _report(_holm(tests), pixels, min_holdout)
+    return report, Closest(scores, generated[:, 0], indices[:, 0])
 
 
-def _distances(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return neighbours.nearest(images, train, min(_CALIBRATED_NEIGHBOURS, len(train)))
+def _distance_ratio(space: str, generated: np.ndarray, control: np.ndarray, allowed: float) -> Test:
+    counts = _hits(_ratio(generated) < _RATIO), _hits(_ratio(control) < _RATIO)
+    return _excess("distance_ratio", space, *counts, allowed)
 
 
 def _calibrated(distances: np.ndarray) -> np.ndarray:
@@ -176,8 +187,9 @@ def _matching_weights(generated: np.ndarray, control: np.ndarray) -> np.ndarray:
     edges = np.quantile(control[:, -1], np.arange(1, strata) / strata)
     places = [np.searchsorted(edges, distances[:, -1], side="right") for distances in (generated, control)]
     wanted, present = (np.bincount(place, minlength=strata) for place in places)
-    # Equal quantiles leave a stratum empty; then its neighbours hold its images.
-    return (wanted / np.maximum(present, 1) / len(generated))[places[1]]
+    weights = (wanted / np.maximum(present, 1) / len(generated))[places[1]]
+    # Equal quantiles may leave the first stratum without held-out images; all of them stand in for it.
+    return weights + (1 - weights.sum()) / len(control)
 
 
 def _hits(found: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
@@ -189,7 +201,7 @@ def _hits(found: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, 
 
 
 def _excess(
-    name: str, space: str, generated: tuple[float, float], control: tuple[float, float], allowed: float
+    name: Name, space: str, generated: tuple[float, float], control: tuple[float, float], allowed: float
 ) -> Test:
     """Tests whether the generated images' rate exceeds the control's by more than `allowed`.
 
@@ -283,8 +295,11 @@ def _holm(tests: list[Test]) -> list[Test]:
 def _report(tests: list[Test], space: Space, min_holdout: int) -> Report:
     missing = max(0, min_holdout - len(space.holdout))
     failed = [test for test in tests if test.failed]
+    verdict: Verdict
     if failed:
-        verdict, reason = "FAIL", "; ".join(map(_sentence, failed))
+        verdict, reason = "FAIL", _sentence(failed[0])
+        if failed[1:]:
+            reason += f"; {len(failed) - 1} more of {len(tests)} tests fail"
     elif missing:
         verdict = "UNDECIDED"
         reason = (

@@ -63,7 +63,8 @@ class GAN(keras.Model):
             r1_interval_steps: steps from one penalty to the next.
             ema_decay: of the averaged generator, a step.
         """
-        # XLA is slower here on a CPU (624 against 772 images/s), and "auto" would choose it.
+        # Never "auto": it switches XLA on where Keras sees a GPU and op determinism is off, so that one
+        # configuration would be two programs. On a CPU XLA is slower (624 against 772 images/s).
         super().compile(optimizer=None, jit_compile=False)
         self.d_optimizer, self.g_optimizer = d_optimizer, g_optimizer
         self.adversarial_loss = loss

@@ -112,12 +112,9 @@ class Report(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves a checkpoint every `interval_steps`, at the end, and when a signal asks to stop.
+    """Saves a checkpoint every `interval_steps`, at the end, and when a signal asks to stop: then it ends `fit`.
 
     Comes last in the list of callbacks, so that a checkpoint follows what the others wrote for its step.
-
-    Raises:
-        SystemExit: with 128 + the number of the signal, after the running step and its checkpoint.
     """
 
     def __init__(
@@ -132,15 +129,18 @@ class Checkpoints(keras.callbacks.Callback):
         if step % self.interval_steps == 0 or step == self.num_steps or self.received:
             checkpoints.save(self.model, self.directory, keep=KEEP)
         if self.received:
-            raise SystemExit(128 + self.received[0])
+            self.model.stop_training = True
 
 
 @contextlib.contextmanager
-def signals_noted() -> Iterator[list[signal.Signals]]:
+def stop_signals() -> Iterator[list[signal.Signals]]:
     """Within this context SIGTERM and SIGINT only append themselves to the list that it gives.
 
-    The handlers before are put back at the end. Outside the main thread, where Python allows no handlers,
-    the list stays empty.
+    At its end the handlers before are put back. Outside the main thread, where Python allows no handlers, the
+    list stays empty.
+
+    Raises:
+        SystemExit: at the end, if a signal came: 128 + its number, 143 or 130.
     """
     received: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():
@@ -155,6 +155,8 @@ def signals_noted() -> Iterator[list[signal.Signals]]:
     finally:
         for number, handler in zip(stopping, previous, strict=True):
             signal.signal(number, handler)
+    if received:
+        raise SystemExit(128 + received[0])
 
 
 def sample_inputs(*, latent_dim: int, num_classes: int, seed: int) -> "np.ndarray | list[np.ndarray]":

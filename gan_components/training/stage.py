@@ -13,7 +13,7 @@ import tensorflow as tf
 from gan_components import artifacts, generators
 from gan_components import examples as examples_reader
 from gan_components.artifacts import Examples, Progress, TrainedModel, no_progress
-from gan_components.errors import ConfigError
+from gan_components.errors import ConfigError, TrainingError
 from gan_components.fingerprints import Recipe, digest_json
 from gan_components.networks import NETWORKS
 from gan_components.training import checkpoints, distribution, ema, monitors
@@ -71,6 +71,7 @@ def train(
     if start_step < config.num_steps:
         _fit(gan, examples, description, config, seed=seed, work=work, progress=progress)
 
+    _check_finite(gan.ema_generator, num_steps=config.num_steps)
     checkpoints.prune(work / "checkpoints", keep=1)
     shutil.rmtree(work / "generator", ignore_errors=True)
     generators.save(gan.ema_generator, work / "generator", description)
@@ -169,7 +170,7 @@ def _fit(
     )
     if not description.num_classes and isinstance(batches.element_spec, tuple):
         batches = batches.map(lambda images, labels: images)
-    with monitors.signals_noted() as received:
+    with monitors.stop_signals() as received:
         gan.fit(
             batches,
             steps_per_epoch=config.num_steps - start_step,
@@ -202,6 +203,16 @@ def _fit(
                 ),
             ],
         )
+
+
+def _check_finite(network: keras.Model, *, num_steps: int) -> None:
+    """The monitors see losses, which tell of the weights before a step: nobody saw those after the last."""
+    for variable in network.variables:
+        if not np.all(np.isfinite(variable.numpy())):
+            raise TrainingError(
+                f"the averaged generator's {variable.path} is not finite after the last step, {num_steps}; "
+                "lower train.g_learning_rate or raise train.r1_gamma"
+            )
 
 
 def _content_digest(network: keras.Model, description: generators.Description) -> str:

@@ -98,9 +98,9 @@ def test_labels_that_do_not_fit(tmp_path):
 
 def test_unwritable_root(tmp_path):
     """A file stands where the root should be: refused also for an administrator."""
-    (tmp_path / "file").touch()
-    result = call("run", "digits", root=tmp_path / "file" / "root")
-    assert "--root" in refused(result, tmp_path / "file" / "root")
+    (tmp_path / "root").touch()
+    root = tmp_path / "root"
+    assert "--root" in refused(call("run", "digits", root=root), root)
 
 
 def test_only_needs_what_comes_before(tmp_path):

@@ -117,9 +117,7 @@ def test_closures_need_no_tensorflow():
         " ('ingestion', 'training', 'evaluation', 'export')}\n"
         "print(json.dumps([rooms, 'tensorflow' in sys.modules]))"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    ).stdout
+    printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     rooms, tensorflow = json.loads(printed)
     assert not tensorflow
     assert "training/gan.py" in rooms["training"]

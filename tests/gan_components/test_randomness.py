@@ -24,9 +24,9 @@ def test_a_stream_repeats_exactly():
     np.testing.assert_array_equal(draw(), draw())
     assert randomness.stream(0, "latents").tolist() == randomness.stream(0, "latents").tolist()
     assert 0 <= randomness.integer(0, "x") < 2**31
-    assert randomness.numpy_generator(0, "a").integers(1 << 30) == randomness.numpy_generator(
-        0, "a"
-    ).integers(1 << 30)
+    assert randomness.numpy_generator(0, "a").integers(1 << 30) == randomness.numpy_generator(0, "a").integers(
+        1 << 30
+    )
 
 
 def test_draws_are_standard_normal():

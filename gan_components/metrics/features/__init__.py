@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from gan_components.errors import ConfigError
+from gan_components.metrics.extractor import Extractor as Extractor
+from gan_components.metrics.extractor import Identity as Identity
+from gan_components.metrics.extractor import require_same as require_same
 from gan_components.metrics.features.classifier import classifier_extractor as classifier_extractor
-from gan_components.metrics.features.identity import Extractor as Extractor
-from gan_components.metrics.features.identity import Identity as Identity
-from gan_components.metrics.features.identity import require_same as require_same
 from gan_components.metrics.features.pixels import pixel_extractor as pixel_extractor
 from gan_components.metrics.features.random_conv import random_conv_extractor as random_conv_extractor
 
@@ -42,7 +42,7 @@ def extractor(
         cache: root of the shared caches; a trained extractor lies in ``extractors/<digest>`` below it.
     """
     name = resolve(name, 0 if labels is None else num_classes)
-    if name == "classifier":
+    if name == "classifier" and labels is not None:
         return classifier_extractor(images, labels, num_classes=num_classes, cache=cache)
     shape = images.shape[1:]
     return random_conv_extractor(shape) if name == "random_conv" else pixel_extractor(shape)

@@ -9,6 +9,7 @@ import io
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ import tensorflow as tf
 from gan_components import images as pictures
 from gan_components import randomness
 from gan_components.fingerprints import closure, digest_json
-from gan_components.metrics.features.identity import Extractor, Identity
+from gan_components.metrics.extractor import Extractor, Identity
 
 # Fixed, not the run's seed: runs that differ in nothing but their seed still share one extractor.
 _SEED = 0
@@ -152,18 +153,15 @@ def _extractor(network: keras.Model) -> Extractor:
 def _recipe(images: np.ndarray, labels: np.ndarray, num_classes: int) -> str:
     """What decides the weights: data, code and libraries."""
     code, libraries = closure("metrics/features")
-    data = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
-    classes = hashlib.sha256(np.ascontiguousarray(labels, np.int64)).hexdigest()
-    return digest_json(
-        {
-            "images": data,
-            "shape": list(images.shape),
-            "labels": classes,
-            "num_classes": num_classes,
-            "code": code,
-            "libraries": libraries,
-        }
-    )[:32]
+    decisive: dict[str, Any] = {
+        "images": hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
+        "shape": images.shape,
+        "labels": hashlib.sha256(np.ascontiguousarray(labels, np.int64).data).hexdigest(),
+        "num_classes": num_classes,
+        "code": code,
+        "libraries": libraries,
+    }
+    return digest_json(decisive)[:32]
 
 
 def _write(path: Path, weights: list[np.ndarray]) -> None:

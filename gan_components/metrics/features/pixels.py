@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from gan_components.metrics.features.identity import Extractor, Identity
+from gan_components.metrics.extractor import Extractor, Identity
 
 
 def pixel_extractor(image_shape: tuple[int, ...]) -> Extractor:

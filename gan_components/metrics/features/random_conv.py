@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from gan_components import images as pictures
 from gan_components import randomness
-from gan_components.metrics.features.identity import Extractor, Identity
+from gan_components.metrics.extractor import Extractor, Identity
 
 # One network for all runs: distances of two runs compare whatever seeds they were trained with.
 _SEED = 0

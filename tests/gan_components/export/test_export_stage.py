@@ -135,12 +135,14 @@ def test_a_crash_after_any_step_ends_with_one_version(destination, generator, mo
 
 
 def test_manual_waits_and_promote_and_rollback_move_everything_together(destination, generator):
-    """Red if a candidate is served, or a rollback moves the alias alone."""
+    """Red if a candidate is served, a rollback moves the alias alone, or another fingerprint makes a version."""
     name = destination.model_name
     export(destination, generator, name="one")
     manual = QUICK.model_copy(update={"promote": "manual"})
     export(destination, generator, name="two", config=manual)
     waiting = {**ONE, "directories": [1, 2], "registered": ["1", "2"]}
+    assert state(destination) == waiting
+    export(destination, generator, name="two", config=manual.model_copy(update={"warmup_batch_sizes": (1, 2)}))
     assert state(destination) == waiting
     assert registry.by_alias(destination.tracking_uri, name, "candidate").version == "2"
     assert production.promote(destination, "2", why="looks good").why == "looks good"

@@ -80,7 +80,7 @@ def test_random_features_order_degradations(digits):
         )
         for scale in (0, 20, 60)
     ]
-    assert 2 * distances[0] < distances[1] < distances[2] / 2
+    assert 1.2 * distances[0] < distances[1] < distances[2] / 2
 
 
 def test_features_do_not_depend_on_the_batch(digits, trained):

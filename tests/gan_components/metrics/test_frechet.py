@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 
 from gan_components.metrics import frechet
-from gan_components.metrics.features import Identity
+from gan_components.metrics.extractor import Identity
 
 
 def gaussian(count: int, dimension: int, seed: int = 0) -> np.ndarray:

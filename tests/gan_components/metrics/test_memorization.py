@@ -31,7 +31,7 @@ def fresh(digits):
 
 def check(generated, train, holdout, **settings) -> memorization.Report:
     space = memorization.Space("pixels", generated, train, holdout)
-    report, _ = memorization.check([space], np.random.default_rng(0), **settings)
+    report, _ = memorization.check(space, None, np.random.default_rng(0), **settings)
     return report
 
 
@@ -101,8 +101,11 @@ def test_collapse_without_copying_passes(digits, seed):
 
 
 def test_one_new_image_repeated_passes(train, holdout, fresh):
-    """Closeness is then 0 or 1 by one throw of a coin; red with a binomial bound."""
-    for image in fresh[:4]:
+    """Closeness is then 0 or 1 by one throw of a coin; red with a binomial bound.
+
+    (Not so for an image that by chance has a near twin in train: all draws are then near copies.)
+    """
+    for image in fresh[:3]:
         assert check(np.repeat(image[None], 500, axis=0), train, holdout).verdict == "PASS"
 
 
@@ -133,7 +136,7 @@ def test_second_space_catches_what_pixels_miss(train, holdout, fresh):
 
     pixels = memorization.Space("pixels", inverted, train, holdout)
     space = memorization.Space("outlines", *map(outlines, (inverted, train, holdout)))
-    report, closest = memorization.check([pixels, space], np.random.default_rng(0))
+    report, closest = memorization.check(pixels, space, np.random.default_rng(0))
     assert report.verdict == "FAIL"
     assert {test.space for test in report.tests if test.failed} == {"outlines"}
     assert (closest.distances > 1000).all()
@@ -175,3 +178,13 @@ def test_holm():
 
     assert failures(0.04, 0.01, 0.02) == [True, True, True]
     assert failures(0.04, 0.01, 0.03) == [False, True, False]
+
+
+def test_matching_weights():
+    """Held-out images weigh as the generated ones lie; red if draws denser than all of them are forgotten."""
+    control = np.linspace(1, 2, 100)[:, None]
+    weights = memorization._matching_weights(np.full((7, 1), 1.99), control)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[80:].sum() == pytest.approx(1), "100 held-out images make strata of 20"
+    constant = memorization._matching_weights(np.full((7, 1), 0.5), np.ones((100, 1)))
+    np.testing.assert_allclose(constant, 0.01)

@@ -39,19 +39,25 @@ def test_copies_are_at_exactly_zero():
     assert (distances[:, 1] > 1000).all()
 
 
-def test_far_from_the_origin_float32_is_not_trusted():
-    """Red without the proof by the error bound: 300 points within 1e-3 of each other, one query 1e4 away."""
+def test_where_float32_is_too_coarse():
+    """Red without the proof by the error bound: two clusters 1e4 apart, points 1e-3 apart inside each.
+
+    Their squared lengths differ by 1e-6 of 1e8: float32 picks candidates at random.
+    """
     random = np.random.default_rng(0)
-    references = random.normal(scale=1e-3, size=(300, 4))
-    queries = np.vstack([np.full((1, 4), 1e4), references[:3] + 1e-5])
+    corners = np.repeat([[0.0], [1e4]], 150, axis=0)
+    references = corners + random.normal(scale=1e-3, size=(300, 4))
+    queries = references[::50] + 1e-5
     distances, indices = neighbours.nearest(queries, references, 3)
     expected, order = brute_force(queries, references, 3)
     np.testing.assert_array_equal(indices, order)
     np.testing.assert_allclose(distances, expected, rtol=1e-12)
 
 
-def test_exclude_self():
-    """Red if the tile's offset is forgotten. Twins find each other at 0, never themselves."""
+def test_exclude_self(monkeypatch):
+    """Red if a tile's offset is forgotten. Twins find each other at 0, never themselves."""
+    monkeypatch.setattr(neighbours, "_QUERY_TILE", 32)
+    monkeypatch.setattr(neighbours, "_REFERENCE_TILE", 30)
     rows = np.concatenate([pixels(40, 0), pixels(40, 0)])
     distances, indices = neighbours.nearest(rows, rows, 1, exclude_self=True)
     assert (distances == 0).all()

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gan_components.errors import InputError
 from gan_components.networks import dcgan
 
 
@@ -38,6 +39,21 @@ def test_shapes_ranges_and_gradients(side, channels, num_classes):
     for network in (generator, discriminator):
         for weight in network.trainable_variables:
             assert np.any(tape.gradient(loss, weight).numpy() != 0.0), weight.path
+
+
+def test_labels_decide_with_the_image():
+    """The same latents give other images, the same images other logits, and not by a constant per class.
+
+    Red if the projection is taken of the labels alone or of the features alone.
+    """
+    generator, discriminator = _pair(16, 1, 3)
+    latents, (zeros, ones) = tf.random.stateless_normal((4, 6), [1, 2]), np.int64([[0] * 4, [1] * 4])
+    images = generator([latents, tf.constant(zeros)])
+    assert np.all(np.any(images != generator([latents, tf.constant(ones)]), axis=(1, 2, 3)))
+    # Contrast: at its start the generator paints nearly the same grey for all latents.
+    images = 10.0 * images
+    gain = discriminator([images, tf.constant(ones)]) - discriminator([images, tf.constant(zeros)])
+    assert len(set(gain.numpy())) == 4 and np.all(gain != 0.0)
 
 
 def test_resolutions_follow_the_paper():
@@ -79,5 +95,5 @@ def test_discriminator_judges_each_image_alone():
 @pytest.mark.parametrize("shape", [(28, 32, 1), (30, 30, 1)])
 def test_other_shapes_are_refused(shape):
     """Red without the check in _pyramid: 30 would quietly become 28."""
-    with pytest.raises(ValueError, match="multiple of 4"):
+    with pytest.raises(InputError, match="multiple of 4"):
         dcgan.generator(shape, latent_dim=4, num_classes=0, base_channels=2, seed=0)

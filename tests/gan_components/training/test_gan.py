@@ -76,8 +76,8 @@ def _algorithm_1(num_steps: int) -> tuple[dict[str, float], dict[str, float]]:
 def test_steps_equal_algorithm_1(num_steps):
     """Weights of both players, the average and every log, through `fit`. float32 over five steps: 1e-5.
 
-    Red if: real and fake change places; G's gradient is taken after D's step; the penalty loses its interval
-    or its half; the average is updated before G's step; r1 is averaged over the steps without it.
+    Red if: real and fake change places; the penalty loses its interval or its half; the average is updated
+    before G's step; r1 is averaged over the steps without it.
     """
     gan = _linear_gan()
     data = tf.data.Dataset.from_tensors(PIXELS.reshape(3, 1, 2, 1)).repeat(num_steps)
@@ -96,11 +96,6 @@ def test_steps_equal_algorithm_1(num_steps):
 def test_without_a_penalty_there_is_none_in_the_logs():
     """Red if r1 is logged as 0, which would read like a measurement."""
     assert "r1" not in _linear_gan(r1_gamma=None).windows
-
-
-def test_xla_is_off():
-    """Keras' "auto" switches it on, and it is slower on a CPU. Red without jit_compile=False."""
-    assert _linear_gan().jit_compile is False
 
 
 def test_draws_are_a_function_of_seed_and_step():

@@ -169,16 +169,33 @@ def test_a_checkpoint_of_another_state_is_an_error(uninterrupted):
     """An optimizer without slots would otherwise lose its state in silence. Red without assert_consumed."""
     description = Generator.load(uninterrupted.generator_directory).description
     gan = stage._build(description, CONFIG, seed=0)
-    gan.d_optimizer = type(gan.d_optimizer)()
+    gan.d_optimizer = stage._adam(CONFIG.d_learning_rate, CONFIG)
     with pytest.raises(ArtifactError, match="does not fit this training"):
         checkpoints.restore_latest(gan, uninterrupted.directory / "checkpoints")
 
 
-def test_signal_handlers_are_put_back():
+def test_divergence_in_the_last_step_is_not_served(uninterrupted):
+    """No later loss can tell of it. Red without the check before the export."""
+    gan = stage._build(Generator.load(uninterrupted.generator_directory).description, CONFIG, seed=0)
+    stage._check_finite(gan.ema_generator, num_steps=1)
+    gan.ema_generator.trainable_variables[-1].assign([float("nan")])
+    with pytest.raises(TrainingError, match="generator_image/bias is not finite after the last step, 1"):
+        stage._check_finite(gan.ema_generator, num_steps=1)
+
+
+def test_signals_wait_for_the_end_of_the_context():
+    """Also one that comes after the last step. Red without the raise, or without putting the handler back."""
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as stop, monitors.stop_signals() as received:
+        signal.raise_signal(signal.SIGINT)
+        assert received == [signal.SIGINT]
+    assert stop.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_puts_the_signal_handlers_back():
     """Red without the finally: the caller's Ctrl-C would be lost."""
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RuntimeError), monitors.signals_noted() as received:
-        signal.raise_signal(signal.SIGTERM)
-        assert received == [signal.SIGTERM]
+    with pytest.raises(RuntimeError), monitors.stop_signals():
         raise RuntimeError
     assert signal.getsignal(signal.SIGTERM) is before

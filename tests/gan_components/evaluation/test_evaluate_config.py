@@ -1,0 +1,48 @@
+"""The ``evaluate`` section: what it accepts, and that reading it stays cheap."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from gan_components.evaluation.config import EvaluateConfig
+
+
+def read(**section) -> EvaluateConfig:
+    return EvaluateConfig.model_validate_json(json.dumps(section))
+
+
+def test_bounds_are_typed():
+    """Red if bounds stay dictionaries; an int is a number too."""
+    config = read(bounds={"fd_classifier": {"max": 20}, "coverage": {"min": 0.6}})
+    assert config.bounds["fd_classifier"].max == 20.0
+    assert config.bounds["coverage"].max is None
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"bounds": {"coverag": {"min": 0.6}}}, "did you mean coverage"),
+        ({"bounds": {"coverage": {}}}, "needs `min`, `max` or both"),
+        ({"bounds": {"coverage": {"min": 0.6, "max": 0.5}}}, "lies above"),
+        ({"num_samples": "many"}, "valid integer"),
+        ({"margin": -0.1}, "greater than or equal"),
+        ({"feature": "auto"}, "not permitted"),
+    ],
+)
+def test_refusals(section, message):
+    """Red if a validator is removed."""
+    with pytest.raises(ValidationError, match=message):
+        read(**section)
+
+
+def test_gate_and_config_import_nothing_heavy():
+    """Planning and deciding start no TensorFlow; red if the gate imports the stage or a metric."""
+    code = (
+        "import sys; import gan_components.evaluation.gate, gan_components.evaluation.config; "
+        "print([m for m in ('tensorflow', 'keras', 'numpy', 'scipy', 'sklearn') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
