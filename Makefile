@@ -3,16 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 CODE := pipelines gan_components tests benchmarks
 
-.PHONY: demo test test-all check bench docs clean
+.PHONY: demo test test-all check bench clean
 
 demo: .venv/installed ## the first run: MNIST digits from images to a served generator
 	$(BIN)/gan-pipelines run digits
 
 test: .venv/installed-test ## what every commit passes; minutes
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long"
 
 test-all: .venv/installed-test ## with the long tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: .venv/installed-test ## format, lint, types, import contracts
 	$(BIN)/ruff format --check $(CODE)

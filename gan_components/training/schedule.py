@@ -8,8 +8,9 @@ class ConstantThenLinear(keras.optimizers.schedules.LearningRateSchedule):
     """Constant, then linear to zero over the last `decay_fraction` of the steps.
 
     Zhu et al. 2017, https://arxiv.org/abs/1703.10593, section 4, with a fraction of 0.5. A player that still
-    takes full steps at the end leaves the other one behind: on 28x28 digits, 2,000 steps of 64, the decay
-    moved a classifier's Fréchet distance from 0.20 to 0.06 (real against real: 0.04).
+    takes full steps at the end leaves the other one behind. On 28x28 digits, 2,000 steps of 64, decay together
+    with a smaller projection moved a classifier's Fréchet distance from 0.20 to 0.06 (real against real: 0.04);
+    most of it came after the rate began to fall (0.21 at step 1,000).
 
     Args:
         learning_rate: of the constant part.

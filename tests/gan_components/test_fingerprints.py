@@ -17,7 +17,7 @@ def package(tmp_path, monkeypatch):
     for path, text in {
         "__init__.py": "",
         "kitchen/__init__.py": "",
-        "kitchen/stage.py": "import numpy as np\nfrom gan_components import tools\n\n\ndef cook():\n    'doc'\n    return 1\n",
+        "kitchen/stage.py": "import numpy as np\nfrom gan_components import tools\ndef cook():\n    'doc'\n",
         "kitchen/page.jinja": "<p>",
         "tools.py": "import json\nKNIFE = 1\n",
         "garden/__init__.py": "",

@@ -82,7 +82,7 @@ def test_missing_labels_follow_the_training_frequencies(saved):
     drawn = generator.images(seeds)
     shares = [np.mean((drawn == generator.images(seeds, labels=[k] * 3000)).all((1, 2, 3))) for k in range(3)]
     np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=0.03)
-    with pytest.raises(ValueError, match="0..2"):
+    with pytest.raises(ValueError, match=r"0\.\.2"):
         generator.images([0], labels=[3])
 
 
