@@ -154,7 +154,7 @@ class Artifact:
             shutil.rmtree(replaced)
         else:
             work.rename(out)
-        _sync(out.parent)
+        sync(out.parent)
         return cls(out, manifest)
 
 
@@ -214,7 +214,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _record(path: Path) -> FileRecord:
@@ -235,9 +235,9 @@ def _check(path: Path, record: FileRecord, *, verify: bool) -> None:
         )
 
 
-def _sync(directory: Path) -> None:
-    """Makes a rename in `directory` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Brings a file, or the renames in a directory, to the disk: they survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -3,16 +3,13 @@
 The root is a POSIX file system: its locks and renames are what makes two runs at once, and a run that dies, safe.
 """
 
-import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
-
+from gan_components import locks
 from gan_components.artifacts import Artifact, Manifest
 from gan_components.errors import ArtifactError, InputError
 from gan_components.fingerprints import Recipe
@@ -20,7 +17,6 @@ from gan_components.fingerprints import Recipe
 _MIN_FREE_BYTES = 512 * 2**20
 
 AnyArtifact = TypeVar("AnyArtifact", bound=Artifact)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,20 +102,9 @@ class Workspace:
             reason += f"; unfinished work of other settings: {stage_directory / unfinished[0]}"
         return reason
 
-    @contextmanager
-    def lock(self, path: Path) -> Iterator[None]:
+    def lock(self, path: Path) -> AbstractContextManager[None]:
         """Held while an artifact is looked for and made: a second run waits here, then finds it done."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".lock-{path.name}"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _log.warning("another run is making %s; waiting for it", path)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return locks.held(path.with_name(f".lock-{path.name}"), f"making {path}")
 
     def require_free_space(self) -> None:
         """Raises OSError before a stage starts that would fill the disk."""

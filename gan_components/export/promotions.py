@@ -9,14 +9,13 @@ import getpass
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
+from gan_components import locks
 from gan_components.errors import ArtifactError
 
 _log = logging.getLogger(__name__)
@@ -77,22 +76,9 @@ def log_path(root: Path, model: str) -> Path:
     return root / "promotions" / f"{model}.jsonl"
 
 
-@contextmanager
-def lock(root: Path, model: str) -> Iterator[None]:
+def lock(root: Path, model: str) -> AbstractContextManager[None]:
     """Held from reading the champion to the end of its replacement; the same thread may take it again."""
-    path = log_path(root, model).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One object a path: a second one in this process would wait for the first forever.
-    held = FileLock(path, is_singleton=True)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        _log.warning("another run is promoting %s; waiting for it", model)
-        held.acquire()
-    try:
-        yield
-    finally:
-        held.release()
+    return locks.held(log_path(root, model).with_suffix(".lock"), f"promoting {model}")
 
 
 def append(root: Path, promotion: Promotion) -> None:

@@ -5,7 +5,6 @@ under a name that is none and renamed when it is whole.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from google.protobuf import text_format
 from pydantic import JsonValue
 from tensorflow_serving.config import model_server_config_pb2
 
-from gan_components.artifacts import write_atomically
+from gan_components.artifacts import sync, write_atomically
 from gan_components.errors import InputError
 
 PUSH = Path("assets.extra") / "push.json"
@@ -78,9 +77,9 @@ def push(
             json.dumps({"fingerprint": fingerprint, "version": version, **provenance}, indent=1)
         )
         for path in [*staging.rglob("*"), staging]:
-            _sync(path)
+            sync(path)
         staging.rename(model_directory / str(version))
-        _sync(model_directory)
+        sync(model_directory)
         return version
 
 
@@ -139,11 +138,3 @@ def _next_version(model_directory: Path, above: int) -> int:
     version = max([above, recorded, *versions(model_directory)]) + 1
     write_atomically(record, str(version).encode())
     return version
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,12 +5,12 @@ process killed at any moment, also in the middle of a write, leaves the checkpoi
 seen under its final name, so there is nothing to fall back from, and damage that is found is an error.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 import tensorflow as tf
 
+from gan_components.artifacts import sync
 from gan_components.errors import ArtifactError
 from gan_components.training.gan import GAN
 
@@ -29,9 +29,9 @@ def save(gan: GAN, directory: Path, *, keep: int) -> Path:
         partial.mkdir(parents=True)
         _checkpoint(gan).write(str(partial / "state"))
         for path in [*partial.iterdir(), partial]:
-            _sync(path)
+            sync(path)
         partial.rename(final)
-        _sync(directory)
+        sync(directory)
     prune(directory, keep=keep)
     return final
 
@@ -84,11 +84,3 @@ def _checkpoint(gan: GAN) -> tf.train.Checkpoint:
         # Keras metrics are not trackable, their variables are.
         windows={name: metric.variables for name, metric in gan.windows.items()},
     )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

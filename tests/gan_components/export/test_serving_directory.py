@@ -81,7 +81,7 @@ def test_a_crashed_push_leaves_nothing_behind(saved_model, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(serving_directory, "_sync", crash)
+        patch.setattr(serving_directory, "sync", crash)
         with pytest.raises(KeyboardInterrupt):
             push(saved_model, root, "f1")
     assert serving_directory.versions(root / "digits") == []
