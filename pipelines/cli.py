@@ -14,9 +14,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
-from rich.table import Table
 
-from gan_components.errors import InputError
+from gan_components.errors import ArtifactError, InputError
 from pipelines import chain, config
 from pipelines.outcome import EXIT_CODES, Outcome, Request, Stage, Step
 from pipelines.records import new_run_id
@@ -71,11 +70,9 @@ def run(
     """Ingest, train, evaluate, export: what is done already is not done again."""
     outcome = Outcome(run_id or new_run_id())
     began = time.monotonic()
-    code = 1
     try:
         settings = config.load(name, overrides or ())
-        if until and only:
-            raise InputError("--until and --only cannot be given together; choose one")
+        request = Request(data, until, only, force, run_id, verify)
         workspace = _workspace(root, serving_root)
         workspace.create()
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
@@ -83,7 +80,7 @@ def run(
         chain.Run(
             config=settings,
             workspace=workspace,
-            request=Request(data, until, only, force, run_id, verify),
+            request=request,
             outcome=outcome,
             on_step=_print_step,
             progress=_Lines(),
@@ -120,16 +117,15 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what `run` would do, and why. Runs nothing."""
-    outcome = Outcome(run_id or "")
     try:
         settings = config.load(name, overrides or ())
         request = Request(data, until, only, force, run_id, verify)
         steps = chain.plan(settings, _workspace(root, serving_root), request)
-    except InputError as error:
-        code = _report(error, outcome, 2)
+    except (InputError, ArtifactError) as error:
+        _say(error)
         if as_json:
-            typer.echo(json.dumps({"stages": [], "error": outcome.error}))
-        raise typer.Exit(code) from None
+            typer.echo(json.dumps({"stages": [], "error": str(error)}))
+        raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
     if as_json:
         typer.echo(json.dumps({"stages": [step.document() for step in steps]}))
         return
@@ -158,18 +154,14 @@ def _start(
     # TensorFlow's start-up notes are not this program's output; its warnings and errors still are.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.WARNING,
+        # Libraries' remarks on one another are no news to a user.
+        level=logging.DEBUG if verbose else logging.ERROR,
         format="%(message)s",
         handlers=[RichHandler(console=err, show_path=verbose, show_time=False, markup=False)],
     )
+    logging.captureWarnings(True)
     for package in ("pipelines", "gan_components"):
         logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.captureWarnings(True)
-    if not verbose:
-        # Libraries' remarks on one another are no news to a user; Beam's come before its level can be set.
-        for library in ("py.warnings", "apache_beam", "absl"):
-            logging.getLogger(library).setLevel(logging.ERROR)
-        logging.getLogger().setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _terminate)
 
 
@@ -219,10 +211,15 @@ class _Lines:
 def _report(error: Exception, outcome: Outcome, code: int) -> int:
     outcome.verdict = "failed"
     outcome.error = str(error) or type(error).__name__
-    err.print(f"[red]error:[/] {escape(outcome.error)}", highlight=False, soft_wrap=True)
+    _say(error)
     if code == 1 and logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
         err.print(traceback.format_exc(), markup=False, highlight=False)
     return code
+
+
+def _say(error: Exception) -> None:
+    text = str(error) or type(error).__name__
+    err.print(f"[red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def _print_step(step: Step) -> None:
@@ -236,11 +233,10 @@ def _line(step: Step) -> str:
 
 
 def _print_outcome(outcome: Outcome, name: str, seconds: float) -> None:
-    numbers = Table(box=None, show_header=False, pad_edge=False)
     for metric, one in outcome.metrics.items():
         interval = f"[{one['low']:.4g}, {one['high']:.4g}]"
-        numbers.add_row(metric, f"{one['value']:.4g}", escape(interval), one["protocol"])
-    out.print(numbers)
+        line = f"{metric:22}{one['value']:<10.4g}{interval:23}{one['protocol']}"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     rows: dict[str, object] = {}
     if trained := outcome.made.get("train"):
         # Grids are named by step: the last is that of the generator as it ships.

@@ -1,10 +1,13 @@
 """What is wanted of a run, and what became of it."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import JsonValue
+
+from gan_components.errors import InputError
 
 Stage = Literal["ingest", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -22,8 +25,11 @@ class Request:
         until: the last stage to run.
         only: the one stage to run; those before it must be done.
         force: the stage to rebuild.
-        run_id: shared by the tasks of one scheduled run.
+        run_id: shared by the tasks of one scheduled run; names a directory.
         verify: read every byte instead of trusting sizes and times.
+
+    Raises:
+        InputError: the flags do not go together, or the run id could leave its directory.
     """
 
     data: str | None = None
@@ -32,6 +38,14 @@ class Request:
     force: Stage | None = None
     run_id: str | None = None
     verify: bool = False
+
+    def __post_init__(self) -> None:
+        if self.until and self.only:
+            raise InputError("--until and --only cannot be given together; choose one")
+        if self.run_id is not None and not re.fullmatch(r"\w[\w.:+-]*", self.run_id, re.ASCII):
+            raise InputError(
+                f"--run-id {self.run_id!r} must be letters, digits and . : + - _, and begin with a letter or digit"
+            )
 
     @property
     def last(self) -> Stage:
