@@ -148,7 +148,7 @@ class Run:
         with self.workspace.lock(self.workspace.artifact_path(recipe)):
             artifact, reason = self.workspace.find(KINDS[stage], recipe, verify=self.request.verify)
             if artifact and self.request.force != stage:
-                self.tracker.link(recipe)
+                self.tracker.skipped(recipe)
                 self._done(Step(stage, "hit", reason, artifact.directory))
                 return artifact
             if self.request.only not in (None, stage):
@@ -210,7 +210,7 @@ class Run:
             served = _served(self.workspace, self.config, self.made)
             if artifact or served:
                 # Also with --force: only `promote` moves a generator that was pushed before.
-                self.tracker.link(recipe)
+                self.tracker.skipped(recipe)
                 why = _already(served) if served else reason
                 self._done(Step("export", "hit", why, artifact.directory if artifact else None))
                 self.outcome.verdict = "unchanged"

@@ -40,7 +40,11 @@ ServingRoot = Annotated[Path | None, typer.Option(help="Where TF Serving reads. 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.batch_size=128.")
 ]
-StageOption = Annotated[Stage | None, typer.Option()]
+Until = Annotated[Stage | None, typer.Option(help="Stop after this stage.")]
+Only = Annotated[Stage | None, typer.Option(help="Run this stage; earlier ones must be done.")]
+Force = Annotated[Stage | None, typer.Option(help="Rebuild this stage.")]
+RunId = Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")]
+Verify = Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 _MARKS = {
     "hit": "[green]hit[/]",
@@ -60,11 +64,11 @@ def run(
     data: Data = None,
     serving_root: ServingRoot = None,
     overrides: Overrides = None,
-    until: Annotated[Stage | None, typer.Option(help="Stop after this stage.")] = None,
-    only: Annotated[Stage | None, typer.Option(help="Run this stage; earlier ones must be done.")] = None,
-    force: Annotated[Stage | None, typer.Option(help="Rebuild this stage.")] = None,
-    run_id: Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")] = None,
-    verify: Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")] = False,
+    until: Until = None,
+    only: Only = None,
+    force: Force = None,
+    run_id: RunId = None,
+    verify: Verify = False,
     as_json: Json = False,
 ) -> None:
     """Ingest, train, evaluate, export: what is done already is not done again."""
@@ -109,11 +113,11 @@ def plan(
     data: Data = None,
     serving_root: ServingRoot = None,
     overrides: Overrides = None,
-    until: StageOption = None,
-    only: StageOption = None,
-    force: StageOption = None,
-    run_id: Annotated[str | None, typer.Option()] = None,
-    verify: Annotated[bool, typer.Option()] = False,
+    until: Until = None,
+    only: Only = None,
+    force: Force = None,
+    run_id: RunId = None,
+    verify: Verify = False,
     as_json: Json = False,
 ) -> None:
     """Say what `run` would do, and why. Runs nothing."""
@@ -130,7 +134,7 @@ def plan(
         typer.echo(json.dumps({"stages": [step.document() for step in steps]}))
         return
     for step in steps:
-        out.print(_line(step))
+        out.print(_line(step), highlight=False, soft_wrap=True)
 
 
 @app.command()

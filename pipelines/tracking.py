@@ -45,6 +45,7 @@ class Tracker:
         self._run_name = run_name
         self._client: MlflowClient | None = None
         self._experiment_id = ""
+        self._skipped: list[Recipe] = []
         self._down = False
         self.parent_run_id = parent_run_id
 
@@ -60,28 +61,22 @@ class Tracker:
             raise
         run.close("FINISHED")
 
-    def link(self, recipe: Recipe) -> None:
-        """Names on the parent the run that made a stage which was skipped."""
-        if parent := self.parent_run_id:
-
-            def tag(client: "MlflowClient") -> None:
-                made = client.search_runs(
-                    [self._experiment_id], f"tags.fingerprint = '{recipe.fingerprint}'", max_results=1
-                )
-                if made:
-                    client.set_tag(parent, f"{recipe.stage}.run_id", made[0].info.run_id)
-
-            self._attempt(tag)
+    def skipped(self, recipe: Recipe) -> None:
+        """Takes down a stage that was a hit; :meth:`close` names the run that made it on the parent."""
+        self._skipped.append(recipe)
 
     def close(self, verdict: str) -> None:
-        """Ends the parent run with the pipeline's verdict."""
+        """Ends the parent run, if a stage executed, with the pipeline's verdict."""
         if self._client and (parent := self.parent_run_id):
+            self._attempt(lambda client: self._end(client, parent, verdict))
 
-            def end(client: "MlflowClient") -> None:
-                client.set_tag(parent, "verdict", verdict)
-                client.set_terminated(parent, "FAILED" if verdict == "failed" else "FINISHED")
-
-            self._attempt(end)
+    def _end(self, client: "MlflowClient", parent: str, verdict: str) -> None:
+        for recipe in self._skipped:
+            same = f"tags.fingerprint = '{recipe.fingerprint}'"
+            for made in client.search_runs([self._experiment_id], same, max_results=1):
+                client.set_tag(parent, f"{recipe.stage}.run_id", made.info.run_id)
+        client.set_tag(parent, "verdict", verdict)
+        client.set_terminated(parent, "FAILED" if verdict == "failed" else "FINISHED")
 
     def _attempt(self, action: Callable[["MlflowClient"], str | None]) -> str | None:
         """Runs `action` unless the server was found to be down; only the first failure is logged."""
