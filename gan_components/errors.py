@@ -17,5 +17,9 @@ class TrainingError(RuntimeError):
     """A training cannot go on, such as after a loss that is not finite (exit code 1)."""
 
 
+class DivergedError(TrainingError):
+    """A loss or a weight is not finite any more: the training may go on from an earlier state."""
+
+
 class NotBlessedError(RuntimeError):
     """A push was asked for a generator that the gate did not bless (exit code 99)."""

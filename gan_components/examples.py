@@ -21,6 +21,9 @@ DATASET = "dataset"
 # Decoded images up to this size are held in memory; more are read record by record.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 
+# The random stream of each domain's order.
+_ORDERS = ("order", "order2")
+
 
 class Properties(BaseModel, frozen=True, strict=True):
     """The properties of Examples, typed.
@@ -29,6 +32,7 @@ class Properties(BaseModel, frozen=True, strict=True):
         image_shape: ``[H, W, C]``.
         class_names: name of each label in order; empty without labels.
         class_frequencies: share of each class in the training split; sums to 1.
+        second_domain: how each record's second image is made of its first; None: there is none.
         num_train, num_holdout: images in each split.
         num_quarantined: pictures of the source that could not be read.
         num_duplicates: pictures left out because their pixels stand in another record.
@@ -40,6 +44,7 @@ class Properties(BaseModel, frozen=True, strict=True):
     image_shape: list[int]
     class_names: list[str]
     class_frequencies: list[float]
+    second_domain: str | None = None
     num_train: int
     num_holdout: int
     num_quarantined: int = 0
@@ -60,11 +65,13 @@ class Split:
 
     Attributes:
         images: uint8 ``[N, H, W, C]``.
+        images2: the same of the second domain, row by row; None if there is none.
         labels: int64 ``[N]``; None without classes.
         ids: hexadecimal SHA-256 of each image's pixels.
     """
 
     images: np.ndarray
+    images2: np.ndarray | None
     labels: np.ndarray | None
     ids: list[str]
 
@@ -81,17 +88,25 @@ def read(examples: Examples, split: Literal["train", "holdout"]) -> Split:
         >>> holdout.images.shape
         (1021, 28, 28, 1)
     """
-    # PNG is decoded here: TFDS would ask for OpenCV in the log.
-    records = _builder(examples).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     properties = Properties.of(examples)
-    images = np.empty((len(records), *properties.image_shape), np.uint8)
+    names = _image_features(properties)
+    # PNG is decoded here: TFDS would ask for OpenCV in the log.
+    encoded = {name: tfds.decode.SkipDecoding() for name in names}
+    records = _builder(examples).as_data_source(split, decoders=encoded)
+    domains = [np.empty((len(records), *properties.image_shape), np.uint8) for _ in names]
     labels = np.empty(len(records), np.int64)
     ids = []
     for place, record in enumerate(records):
-        images[place] = np.asarray(Image.open(io.BytesIO(record["image"]))).reshape(images.shape[1:])
+        for name, images in zip(names, domains, strict=True):
+            images[place] = np.asarray(Image.open(io.BytesIO(record[name]))).reshape(images.shape[1:])
         labels[place] = record.get("label", -1)
         ids.append(record["id"].decode())
-    return Split(images, labels if properties.class_names else None, ids)
+    return Split(
+        images=domains[0],
+        images2=domains[1] if properties.second_domain else None,
+        labels=labels if properties.class_names else None,
+        ids=ids,
+    )
 
 
 def batches(examples: Examples, *, batch_size: int, seed: int, start_step: int, num_steps: int) -> tf.data.Dataset:
@@ -101,6 +116,10 @@ def batches(examples: Examples, *, batch_size: int, seed: int, start_step: int, 
     shows each image once, and a run that resumes at a step sees what it would have seen. Permutations are
     computed, not stored (``tf.random.experimental.index_shuffle``).
 
+    A second domain goes through permutations of its own, independent of the first's, so that correspondences
+    cannot be learned from the data (CoGAN's setting, https://arxiv.org/abs/1606.07536). The two images of a row
+    have nothing to do with one another, and a label of the row would be that of one of them: there are none.
+
     Args:
         examples: the artifact.
         batch_size: global; batches are always full.
@@ -109,7 +128,8 @@ def batches(examples: Examples, *, batch_size: int, seed: int, start_step: int, 
         num_steps: how many.
 
     Returns:
-        Data set of ``(images uint8 [B, H, W, C], labels int64 [B])``, without classes of ``images``.
+        Data set of ``(images uint8 [B, H, W, C], labels int64 [B])``, without classes of ``images``; of two
+        domains of ``images uint8 [B, H, W, 2C]``, the first domain first.
 
     Raises:
         InputError: fewer training images than `batch_size`.
@@ -121,19 +141,26 @@ def batches(examples: Examples, *, batch_size: int, seed: int, start_step: int, 
             f"the training split has {num_images} images, one batch takes {batch_size}; "
             f"lower train.batch_size to {num_images} or less, or add images"
         )
-    decoded_bytes = num_images * math.prod(properties.image_shape)
+    streams = _ORDERS[: len(_image_features(properties))]
+
+    def order(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return tuple(
+            order_at(step, batch_size=batch_size, num_images=num_images, seed=seed, stream=stream)
+            for stream in streams
+        )
+
+    decoded_bytes = num_images * math.prod(properties.image_shape) * len(streams)
     images = _from_memory if decoded_bytes <= MEMORY_LIMIT_BYTES else _from_records
-    steps = tf.data.Dataset.range(start_step, start_step + num_steps)
-    order = steps.map(lambda step: order_at(step, batch_size=batch_size, num_images=num_images, seed=seed))
-    return images(examples, order).with_options(_options()).prefetch(tf.data.AUTOTUNE)
+    orders = tf.data.Dataset.range(start_step, start_step + num_steps).map(order)
+    return images(examples, orders).with_options(_options()).prefetch(tf.data.AUTOTUNE)
 
 
-def order_at(step: tf.Tensor, *, batch_size: int, num_images: int, seed: int) -> tf.Tensor:
+def order_at(step: tf.Tensor, *, batch_size: int, num_images: int, seed: int, stream: str = "order") -> tf.Tensor:
     """Places in the training split of the images that a step sees: int64 ``[B]``."""
     position = tf.cast(step, tf.int64) * batch_size + tf.range(batch_size, dtype=tf.int64)
     epoch = position // num_images
     place = position % num_images
-    key = randomness.stream(seed, "order")
+    key = randomness.stream(seed, stream)
 
     def shuffled(epoch: tf.Tensor) -> tf.Tensor:
         return tf.random.experimental.index_shuffle(place, randomness.at_step(key, epoch), num_images - 1)
@@ -142,47 +169,56 @@ def order_at(step: tf.Tensor, *, batch_size: int, num_images: int, seed: int) ->
     return tf.where(epoch == epoch[0], shuffled(epoch[0]), shuffled(epoch[0] + 1))
 
 
-def _from_memory(examples: Examples, order: tf.data.Dataset) -> tf.data.Dataset:
+def _image_features(properties: Properties) -> list[str]:
+    return ["image", "image2"] if properties.second_domain else ["image"]
+
+
+def _from_memory(examples: Examples, orders: tf.data.Dataset) -> tf.data.Dataset:
     """Images by place, gathered from the decoded split."""
     split = read(examples, "train")
     with tf.device("CPU:0"):
-        images = tf.constant(split.images)
-        labels = None if split.labels is None else tf.constant(split.labels)
+        domains = [tf.constant(images) for images in (split.images, split.images2) if images is not None]
+        labels = None if split.labels is None or len(domains) == 2 else tf.constant(split.labels)
 
-    def gather(places: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        rows = tf.gather(images, places)
-        return rows if labels is None else (rows, tf.gather(labels, places))
+    def gather(*places: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.concat([tf.gather(*pair) for pair in zip(domains, places, strict=True)], axis=-1)
+        return rows if labels is None else (rows, tf.gather(labels, places[0]))
 
-    return order.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _from_records(examples: Examples, order: tf.data.Dataset) -> tf.data.Dataset:
+def _from_records(examples: Examples, orders: tf.data.Dataset) -> tf.data.Dataset:
     """Images by place, read and decoded when they are needed."""
     method = tfds.decode.DeserializeMethod.RAW_BYTES
     source = _builder(examples).as_data_source("train", deserialize_method=method)
     properties = Properties.of(examples)
     shape = properties.image_shape
-    features = {"image": tf.io.FixedLenFeature([], tf.string)}
-    if properties.class_names:
-        features["label"] = tf.io.FixedLenFeature([], tf.int64)
+    names = _image_features(properties)
+    labelled = bool(properties.class_names) and len(names) == 1
 
     def fetch(places: np.ndarray) -> np.ndarray:
         return np.array(source.__getitems__(places.tolist()), np.object_)
 
-    def decode(records: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        parsed = tf.io.parse_example(records, features)
-        images = tf.map_fn(
+    def parsed(places: tf.Tensor, name: str) -> dict[str, tf.Tensor]:
+        records = tf.numpy_function(fetch, [places], tf.string, stateful=False)
+        features = {name: tf.io.FixedLenFeature([], tf.string)}
+        if labelled:
+            features["label"] = tf.io.FixedLenFeature([], tf.int64)
+        return tf.io.parse_example(tf.ensure_shape(records, places.shape), features)
+
+    def decoded(encoded: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(
             lambda png: tf.ensure_shape(tf.io.decode_png(png, channels=shape[-1]), shape),
-            parsed["image"],
+            encoded,
             fn_output_signature=tf.uint8,
         )
-        return (images, parsed["label"]) if "label" in features else images
 
-    def rows(places: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        records = tf.numpy_function(fetch, [places], tf.string, stateful=False)
-        return decode(tf.ensure_shape(records, places.shape))
+    def rows(*places: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        domains = [parsed(one, name) for one, name in zip(places, names, strict=True)]
+        images = tf.concat([decoded(one[name]) for one, name in zip(domains, names, strict=True)], axis=-1)
+        return (images, domains[0]["label"]) if labelled else images
 
-    return order.map(rows, num_parallel_calls=tf.data.AUTOTUNE)
+    return orders.map(rows, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _builder(examples: Examples) -> tfds.core.DatasetBuilder:

@@ -32,6 +32,7 @@ from gan_components.export.destination import Destination
 from gan_components.fingerprints import Recipe
 from gan_components.ingestion import config as ingestion
 from gan_components.training import config as training
+from pipelines import workers
 from pipelines.config import PipelineConfig
 from pipelines.outcome import Outcome, Request, Stage, Step
 from pipelines.records import RunRecord
@@ -102,6 +103,12 @@ class Run:
             InputError: settings or data cannot be used.
             ArtifactError: ``--only`` needs an earlier stage that is not there.
         """
+        if self.config.train.strategy == "multi_worker" and self.request.run_id is None:
+            raise InputError("train.strategy multi_worker needs the same --run-id for every worker; give one")
+        with workers.led(self.config, self.workspace, self.outcome):
+            self._execute_stages()
+
+    def _execute_stages(self) -> None:
         directory = self.workspace.run_directory(self.outcome.run_id)
         record = _record(self.workspace, self.request, self.config)
         self.tracker = Tracker(
@@ -186,7 +193,9 @@ class Run:
         if stage == "train":
             from gan_components.training.stage import train
 
-            return train(self._examples, self.config.train, **self._given(recipe))
+            given = self._given(recipe)
+            workers.call(self.config, self.workspace, self.outcome, self._examples.directory, given["out"])
+            return train(self._examples, self.config.train, **given)
         return self._evaluate(self._model, recipe)
 
     def _evaluate(self, model: TrainedModel, recipe: Recipe) -> Evaluation:

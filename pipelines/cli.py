@@ -16,7 +16,8 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from gan_components.errors import ArtifactError, InputError
-from pipelines import chain, config
+from gan_components.training.cluster import is_chief
+from pipelines import chain, config, workers
 from pipelines.outcome import EXIT_CODES, Outcome, Request, Stage, Step
 from pipelines.records import new_run_id
 from pipelines.workspace import Workspace
@@ -81,15 +82,18 @@ def run(
         workspace.create()
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
             _native_notes_to(workspace.run_directory(outcome.run_id) / "native.log")
-        chain.Run(
-            config=settings,
-            workspace=workspace,
-            request=request,
-            outcome=outcome,
-            on_step=_print_step,
-            progress=_Lines(),
-        ).execute()
-        code = EXIT_CODES[outcome.verdict]
+        if not is_chief(settings.train.strategy):
+            code = workers.follow(settings, workspace, request, outcome)
+        else:
+            chain.Run(
+                config=settings,
+                workspace=workspace,
+                request=request,
+                outcome=outcome,
+                on_step=_print_step,
+                progress=_Lines(),
+            ).execute()
+            code = EXIT_CODES[outcome.verdict]
     except InputError as error:
         code = _report(error, outcome, 2)
     except (SystemExit, KeyboardInterrupt) as stop:

@@ -12,7 +12,7 @@ OFFLINE = Path(__file__).parent / "e2e" / "offline"
 # Small enough for a test, real in every stage: 60 steps of a thin network on all 5,000 digits.
 QUICK = [
     "train.num_steps=60",
-    "train.base_channels=16",
+    "train.network.base_channels=16",
     "train.batch_size=32",
     "evaluate.num_samples=1000",
     "evaluate.bounds={fd_classifier: {max: 1.0e+6}}",

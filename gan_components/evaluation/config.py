@@ -12,7 +12,8 @@ EXTRACTORS = ("classifier", "random_conv", "pixels")
 METRICS = (
     *(f"{kind}_{extractor}{against}" for kind in ("fd", "kid") for extractor in EXTRACTORS
       for against in ("", "_train")),
-    "precision", "recall", "density", "coverage", "class_agreement",
+    "precision", "recall", "density", "coverage", "class_agreement", "parzen_log_likelihood",
+    "pixel_agreement", "pixel_agreement_unrelated",
 )  # fmt: skip
 
 
@@ -42,6 +43,11 @@ class EvaluateConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
 
     min_holdout: int = Field(1_000, ge=2)
     """With fewer held-out images the memorization check cannot pass: its verdict is UNDECIDED."""
+
+    parzen: bool = False
+    """Whether to measure ``parzen_log_likelihood`` too, in nats, as the first GAN paper did (10,000 samples).
+
+    It compares with other published Parzen windows, and is a poor judge of images: see :mod:`metrics.parzen`."""
 
     bounds: dict[str, Bound] = {}
     """Absolute bounds by metric, for example ``{fd_classifier: {max: 20.0}, coverage: {min: 0.6}}``."""
@@ -73,6 +79,12 @@ class EvaluateConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
                 hint = f"; did you mean {nearest[0]}?" if nearest else ""
                 raise ValueError(f"{name} is no metric{hint} Known: {', '.join(METRICS)}")
         return bounds
+
+    @model_validator(mode="after")
+    def _bounds_are_measured(self) -> Self:
+        if "parzen_log_likelihood" in self.bounds and not self.parzen:
+            raise ValueError("a bound on parzen_log_likelihood needs it measured: set evaluate.parzen to true")
+        return self
 
 
 def recipe(model: TrainedModel, examples: Examples, config: EvaluateConfig, *, seed: int) -> Recipe:

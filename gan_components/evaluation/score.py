@@ -7,13 +7,16 @@ import numpy as np
 from pydantic import BaseModel
 
 from gan_components import randomness
+from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
-from gan_components.metrics import features, frechet, kernel, manifold, memorization
+from gan_components.metrics import agreement, features, frechet, kernel, manifold, memorization, parzen
 from gan_components.metrics.estimate import GROUPS, Estimate
 
 # The manifold metrics hold all pairs of distances, some 100 MB at this size.
 _MANIFOLD_IMAGES = 2_000
 _LEAST_IMAGES = 2 * GROUPS
+# As many as the authors of the Parzen window choose its width on.
+_MOST_VALIDATION_IMAGES = 1_000
 # What a number can be at all; intervals end there. Shares lie between 0 and 1.
 _RANGES = {"fd": (0.0, np.inf), "kid": (-np.inf, np.inf), "density": (0.0, np.inf)}
 
@@ -92,6 +95,45 @@ def class_agreement(wanted: np.ndarray, found: np.ndarray, identity: features.Id
     error = (share * (1 - share) / len(wanted)) ** 0.5
     protocol = f"agreement{_short(len(wanted))}_{identity.name}"
     return _metric(Estimate(share, error), protocol, "higher", identity, (0.0, 1.0))
+
+
+def log_likelihood(
+    generated: np.ndarray, train: np.ndarray, holdout: np.ndarray, *, seed: int
+) -> tuple[Metric, parzen.Parzen]:
+    """Mean Parzen-window log-likelihood of the held-out images in nats, and the window.
+
+    The width is chosen on a tenth of the training images, at most 1,000, so that the held-out ones stay unseen.
+
+    Args:
+        generated: uint8 ``[N, H, W, C]``; each stands for one Gaussian.
+        train: uint8 ``[M, H, W, C]``.
+        holdout: uint8 ``[K, H, W, C]``.
+        seed: of the evaluation.
+    """
+    _require_enough(min(len(generated), len(train), len(holdout)))
+    size = min(-(-len(train) // 10), _MOST_VALIDATION_IMAGES)
+    window = parzen.measure(holdout, generated, train[_choice(len(train), size, seed, "parzen")])
+    identity = features.pixel_extractor(generated.shape[1:]).identity
+    protocol = f"parzen{_short(len(generated))}_holdout"
+    return _metric(window.estimate, protocol, "higher", identity, (-np.inf, np.inf)), window
+
+
+def pixel_agreement(pairs: tuple[np.ndarray, np.ndarray], second_domain: str) -> dict[str, Metric]:
+    """Share of the pixels in which a second image is what the examples' function makes of the first one.
+
+    Beside it the share for unrelated pairs, which tells how little the first one can mean.
+    """
+    partner = SECOND_DOMAINS[second_domain]
+    identity = features.pixel_extractor(pairs[0].shape[1:]).identity
+    protocol = f"agreement{_short(len(pairs[0]))}_{second_domain}"
+    unrelated = (np.roll(pairs[0], 1, axis=0), pairs[1])
+    return {
+        name: _metric(agreement.estimate(*chosen, partner), f"{protocol}{suffix}", "higher", identity, (0.0, 1.0))
+        for name, chosen, suffix in (
+            ("pixel_agreement", pairs, ""),
+            ("pixel_agreement_unrelated", unrelated, "_unrelated"),
+        )
+    }
 
 
 def memorized(

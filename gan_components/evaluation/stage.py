@@ -39,7 +39,8 @@ def evaluate(
         examples: the images it was trained on and those it never saw.
         config: the ``evaluate`` section.
         out: directory of the Evaluation: ``metrics.json``, ``memorization.json``, ``checks.json``,
-            ``extractor.json``, ``report.html`` and its pictures. The same inputs give the same content.
+            ``extractor.json``, ``report.html`` and its pictures, and ``parzen.json`` if that is measured. The
+            same inputs give the same content.
         seed: of the pipeline; decides which subsets are drawn, never the seeds of the images.
         cache: root of the shared caches; trained extractors lie there.
         progress: called after each step.
@@ -49,10 +50,11 @@ def evaluate(
         InputError: fewer than 40 images in a split.
     """
     made = recipe(model, examples, config, seed=seed)
-    steps = iter(range(1, 8))
+    num_steps = 8 if config.parzen else 7
+    steps = iter(range(1, num_steps + 1))
 
     def tell(text: str) -> None:
-        progress(next(steps), 7, text)
+        progress(next(steps), num_steps, text)
 
     train = example_data.read(examples, "train")
     holdout = example_data.read(examples, "holdout")
@@ -61,7 +63,10 @@ def evaluate(
     primary = f"fd_{features.resolve(config.features, num_classes)}"
     generator = Generator.load(model.generator_directory)
     agrees = primary == "fd_classifier" and generator.description.num_classes == num_classes
-    _require_measured(config.bounds, primary, agrees=agrees)
+    extra = {"class_agreement"} if agrees else set()
+    extra |= {"parzen_log_likelihood"} if config.parzen else set()
+    extra |= {"pixel_agreement", "pixel_agreement_unrelated"} if counts.second_domain else set()
+    _require_measured(config.bounds, primary, extra)
     work = artifacts.work_directory(out, made)
 
     tell(f"features: {primary.removeprefix('fd_')}")
@@ -85,6 +90,14 @@ def evaluate(
         wanted = np.arange(min(_AGREEMENT_IMAGES, config.num_samples)) % num_classes
         found = extractor.predict(generator.images(range(len(wanted)), wanted))
         metrics["class_agreement"] = score.class_agreement(wanted, found, extractor.identity)
+    if counts.second_domain:
+        pairs = generator.pairs(range(min(_AGREEMENT_IMAGES, config.num_samples)))
+        metrics |= score.pixel_agreement(pairs, counts.second_domain)
+    content: dict[str, Any] = {}
+    if config.parzen:
+        tell("Parzen-window log-likelihood")
+        metrics["parzen_log_likelihood"], window = score.log_likelihood(*images, seed=seed)
+        content["parzen"] = {"unit": "nats", "sigma": window.sigma, "validation": list(window.curve.items())}
     tell("memorization")
     copies, closest = score.memorized(
         images,
@@ -101,7 +114,7 @@ def evaluate(
     checks = _checks(metrics, copies, config)
 
     tell("report")
-    content: dict[str, Any] = {
+    content |= {
         "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
         "memorization": copies.model_dump(mode="json"),
         "checks": [check.model_dump(mode="json") for check in checks],
@@ -131,13 +144,11 @@ def evaluate(
     )
 
 
-def _require_measured(bounds: Mapping[str, BaseModel], primary: str, *, agrees: bool) -> None:
+def _require_measured(bounds: Mapping[str, BaseModel], primary: str, extra: set[str]) -> None:
     """Refuses bounds that could never be checked, before anything is computed."""
     kernel = primary.replace("fd_", "kid_")
     measured = {primary, f"{primary}_train", kernel, f"{kernel}_train"}
-    measured |= {"precision", "recall", "density", "coverage"}
-    if agrees:
-        measured.add("class_agreement")
+    measured |= {"precision", "recall", "density", "coverage", *extra}
     unknown = sorted(set(bounds) - measured)
     if unknown:
         raise ConfigError(

@@ -104,6 +104,7 @@ def validate(saved_model: Path, trained: Path, *, seed: int, timeout_seconds: fl
             _batch_check(answers),
             _trained_check(answers, golden, trained),
             _latents_check(answers),
+            *([_truncation_check(answers)] if description.truncation else []),
             warmup_check,
         ]
     )
@@ -118,19 +119,23 @@ def _graph_check(meta_graph: meta_graph_pb2.MetaGraphDef) -> Check:
 def _signatures_check(signatures: dict[str, meta_graph_pb2.SignatureDef], description: Description) -> Check:
     """Every signature of a served generator is there and takes and gives exactly what it should."""
     label = {"label"} if description.class_names else set()
-    expected = {
-        "serving_default": ({"seed"} | label, "image_bytes"),
-        "images": ({"seed"} | label, "images"),
-        "latents": ({"seed"}, "latents"),
-        "from_latents": ({"latents"} | label, "images"),
+    images = {"images", "images2"} if description.num_domains == 2 else {"images"}
+    encoded = {f"{name.replace('images', 'image')}_bytes" for name in images}
+    expected: dict[str, tuple[set[str], set[str]]] = {
+        "serving_default": ({"seed"} | label, encoded),
+        "images": ({"seed"} | label, images),
+        "latents": ({"seed"}, {"latents"}),
+        "from_latents": ({"latents"} | label, images),
     }
+    if description.truncation:
+        expected["truncated"] = ({"seed", "truncation"} | label, images)
     problems = [f"{name!r} is missing" for name in expected if name not in signatures]
     for name, signature in signatures.items():
-        inputs, output = expected.get(name, (set(signature.inputs), next(iter(signature.outputs), "")))
+        inputs, outputs = expected.get(name, (set(signature.inputs), set(signature.outputs)))
         if set(signature.inputs) != inputs:
             problems.append(f"{name!r} takes {sorted(signature.inputs)}, expected {sorted(inputs)}")
-        if output not in signature.outputs:
-            problems.append(f"{name!r} gives {sorted(signature.outputs)}, expected {output!r}")
+        if set(signature.outputs) != outputs:
+            problems.append(f"{name!r} gives {sorted(signature.outputs)}, expected {sorted(outputs)}")
         try:
             metagraph.example_inputs(signature, 1)
         except ArtifactError as error:
@@ -166,6 +171,9 @@ def _requests(
         Request("images of given labels", "images", {"seed": golden["seed"], **label}),
         Request("from_latents", "from_latents", {"latents": "latents/latents", **label}),
     ]
+    if description.truncation:
+        whole = {"truncation": np.ones(_ROWS, np.float32)}
+        requests.append(Request("truncated", "truncated", golden | whole))
     asked = {request.signature for request in requests}
     requests += [
         Request(name, name, metagraph.example_inputs(signature, _ROWS))
@@ -187,7 +195,7 @@ def _images_check(answers: Answers, description: Description) -> Check:
     expected = (_ROWS, *description.image_shape)
     problems = [
         f"{request!r} gives {name!r} as {value.dtype} {value.shape}, expected uint8 {expected}"
-        for request in ("images", "from_latents")
+        for request in ("images", "from_latents", "truncated")
         for name, value in _pictures(answers, request).items()
         if value.dtype != np.uint8 or value.shape != expected
     ]
@@ -226,12 +234,15 @@ def _batch_check(answers: Answers) -> Check:
 def _trained_check(answers: Answers, golden: dict[str, np.ndarray], trained: Path) -> Check:
     # On the CPU, as the child: a GPU's reduced-precision convolutions may differ by more than a level.
     with tf.device("CPU:0"):
-        expected = Generator.load(trained).images(golden["seed"], golden.get("label"))
+        generator = Generator.load(trained)
+        if generator.description.num_domains == 2:
+            expected = dict(
+                zip(("images", "images2"), generator.pairs(golden["seed"], golden.get("label")), strict=True)
+            )
+        else:
+            expected = {"images": generator.images(golden["seed"], golden.get("label"))}
     return _equal_images(
-        "trained_model",
-        {"images": answers.arrays["images/images"]},
-        {"images": expected},
-        "served images and the trained generator's",
+        "trained_model", _pictures(answers, "images"), expected, "served images and the trained generator's"
     )
 
 
@@ -241,6 +252,15 @@ def _latents_check(answers: Answers) -> Check:
         _pictures(answers, "from_latents"),
         _pictures(answers, "images of given labels"),
         "from_latents(latents(seed)) and images(seed)",
+    )
+
+
+def _truncation_check(answers: Answers) -> Check:
+    return _equal_images(
+        "truncation",
+        _pictures(answers, "truncated"),
+        _pictures(answers, "images"),
+        "truncated(seed, 1) and images(seed)",
     )
 
 

@@ -5,9 +5,7 @@ choose the bucket, so equal pictures meet in one bucket, a bucket's records sort
 each split, and no byte depends on who did what when.
 """
 
-import hashlib
 import io
-import struct
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -23,6 +21,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 from array_record.python import array_record_module
 
 from gan_components.artifacts import Progress, write_atomically
+from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
 from gan_components.images import png
 from gan_components.ingestion import near_duplicates, pictures
@@ -41,9 +40,11 @@ class Converted:
         held_out: whether it belongs to ``holdout``.
         name: of the source file.
         source_size: width and height before fitting.
-        sums, squares: over the canonical pixels, by channel; integers, so that no order of adding shows.
+        sums, squares: over the canonical pixels, by channel, those of the second domain last; integers, so
+            that no order of adding shows.
         thumbnail: see :mod:`gan_components.ingestion.near_duplicates`.
         png: the canonical pixels, encoded.
+        key2, png2: of the image in the second domain; None if there is none.
     """
 
     key: bytes
@@ -55,6 +56,8 @@ class Converted:
     squares: list[int]
     thumbnail: np.ndarray
     png: bytes
+    key2: bytes | None
+    png2: bytes | None
 
 
 @dataclass(frozen=True)
@@ -135,29 +138,27 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets:
     content = item.content
     picture = pictures.read(content) if isinstance(content, Path) else pictures.from_array(content)
     pixels = pictures.canonical(picture, size=config.size, channels=config.channels, fit=config.fit)
-    key = pixel_key(pixels)
-    wide = pixels.reshape(-1, config.channels).astype(np.int64)
-    if isinstance(config.holdout, Fraction):
-        # Other bytes than the bucket's: each bucket holds its share of both splits.
-        held_out = int.from_bytes(key[-8:]) < config.holdout.fraction * 2**64
+    pixels2 = SECOND_DOMAINS[config.second_domain](pixels) if config.second_domain else None
+    key = pictures.pixel_key(pixels)
+    domains = [pixels] if pixels2 is None else [pixels, pixels2]
+    columns = np.concatenate(domains, axis=-1).astype(np.int64).reshape(-1, config.channels * len(domains))
+    if item.held_out is None and isinstance(config.holdout, Fraction):
+        held_out = pictures.is_held_out(key, config.holdout.fraction)
     else:
-        held_out = item.held_out
+        held_out = bool(item.held_out)
     return int.from_bytes(key[:8]) * num_buckets >> 64, Converted(
         key=key,
         label=item.label if labelled else None,
         held_out=held_out,
         name=item.name,
         source_size=picture.size,
-        sums=wide.sum(0).tolist(),
-        squares=(wide**2).sum(0).tolist(),
+        sums=columns.sum(0).tolist(),
+        squares=(columns**2).sum(0).tolist(),
         thumbnail=near_duplicates.thumbnail(pixels),
         png=png(pixels),
+        key2=None if pixels2 is None else pictures.pixel_key(pixels2),
+        png2=None if pixels2 is None else png(pixels2),
     )
-
-
-def pixel_key(pixels: np.ndarray) -> bytes:
-    """SHA-256 over shape and bytes of uint8 ``[H, W, C]`` pixels: a picture's identity."""
-    return hashlib.sha256(struct.pack("<3I", *pixels.shape) + pixels.tobytes()).digest()
 
 
 def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> None:
@@ -181,6 +182,7 @@ def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> N
         row = Row(
             id=key.hex(),
             split="holdout" if True in sides else "train",
+            id2=key2.hex() if (key2 := copies[0].key2) else None,
             label=min(labels, key=lambda label: -1 if label is None else label),
             sources=sorted(copy.name for copy in copies),
         )
@@ -189,7 +191,7 @@ def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> N
         summary.num_label_conflicts += len(labels) > 1
         summary.num_on_both_sides += len(sides) > 1
         thumbnails.append(copies[0].thumbnail)
-        shards[row.split].append(_example(row.id, row.label, copies[0].png))
+        shards[row.split].append(_example(row.id, row.label, copies[0].png, copies[0].png2))
     for split, records in shards.items():
         if records:
             _write_shard(out / f"{split}-{bucket:05d}", records)
@@ -199,12 +201,14 @@ def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> N
     write_atomically(out / f"{bucket:05d}.json", summary.model_dump_json().encode())
 
 
-def _example(key: str, label: int | None, encoded: bytes) -> bytes:
+def _example(key: str, label: int | None, encoded: bytes, encoded2: bytes | None) -> bytes:
     """A ``tf.train.Example`` as TFDS stores Text, Image and ClassLabel; the same bytes on every run."""
     features = {
         "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
         "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
     }
+    if encoded2 is not None:
+        features["image2"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded2]))
     if label is not None:
         features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     example = tf.train.Example(features=tf.train.Features(feature=features))

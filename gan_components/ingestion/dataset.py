@@ -9,12 +9,18 @@ from gan_components.ingestion.statistics import SPLITS, Summary
 _NAME = "examples"
 
 
-def features(image_shape: list[int], class_names: list[str]) -> tfds.features.FeaturesDict:
-    """What a record holds: ``id`` (hex of the pixels' key), ``image`` (PNG) and, with classes, ``label``."""
+def features(
+    image_shape: list[int], class_names: list[str], second_domain: str | None
+) -> tfds.features.FeaturesDict:
+    """What a record holds: ``id`` (hex of the pixels' key), ``image`` (PNG), of a second domain ``image2`` (PNG),
+    and with classes ``label``.
+    """
     known = {
         "id": tfds.features.Text(),
         "image": tfds.features.Image(shape=tuple(image_shape), encoding_format="png"),
     }
+    if second_domain:
+        known["image2"] = tfds.features.Image(shape=tuple(image_shape), encoding_format="png")
     if class_names:
         known["label"] = tfds.features.ClassLabel(names=class_names)
     return tfds.features.FeaturesDict(known)

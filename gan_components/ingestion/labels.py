@@ -7,18 +7,18 @@ from pathlib import Path, PurePosixPath
 from gan_components.errors import InputError
 
 
-def held_out(names: list[str], split: str | None) -> list[bool]:
+def held_out(names: list[str], split: str | None) -> list[bool] | list[None]:
     """Whether each file is held out: those below the folder `split` are, those below ``train`` are not.
 
     Args:
         names: of the files, relative to the data directory.
-        split: None: every answer is False.
+        split: None: every answer is None.
 
     Raises:
         InputError: a file outside these folders, or one of them without files.
     """
     if split is None:
-        return [False] * len(names)
+        return [None] * len(names)
     sides = [PurePosixPath(name).parts[0] for name in names]
     others = [name for name, side in zip(names, sides, strict=True) if side not in ("train", split)]
     if others or len(set(sides)) < 2:

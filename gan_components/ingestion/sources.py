@@ -5,11 +5,12 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from gan_components.ingestion import digits, files, idx, labels, public
-from gan_components.ingestion.config import IngestConfig
+from gan_components.ingestion import digits, files, idx, labels, public, stacked_digits
+from gan_components.ingestion.config import Fraction, IngestConfig
 from gan_components.ingestion.files import File
 
 # Enough pictures in one chunk that dealing it out costs nothing beside decoding them.
@@ -25,13 +26,14 @@ class Item:
         name: of its file, or its place in a larger one; it appears in reports, never in records.
         content: where the picture lies, or its pixels.
         label: index of its class; None without labels.
-        held_out: whether it is in the split that the source holds out; nothing if a fraction is held out.
+        held_out: whether it is in the split that the source holds out; None: the picture's key decides, see
+            :func:`gan_components.ingestion.pictures.is_held_out`.
     """
 
     name: str
     content: Path | np.ndarray
     label: int | None
-    held_out: bool
+    held_out: bool | None
 
 
 Chunk = Callable[[], Iterator[Item]]
@@ -46,12 +48,13 @@ class Source:
     chunks: list[Chunk]
 
 
-def open_source(data: str | None, config: IngestConfig) -> Source:
+def open_source(data: str | None, config: IngestConfig, *, seed: int) -> Source:
     """Looks through a source without decoding its pictures.
 
     Args:
         data: directory of the source, see :func:`gan_components.ingestion.config.recipe`.
         config: the ``ingest`` section.
+        seed: the pipeline's seed; only `stacked_digits` draws.
 
     Raises:
         InputError: missing files or splits, damaged containers, labels that do not fit.
@@ -59,7 +62,9 @@ def open_source(data: str | None, config: IngestConfig) -> Source:
     match config.source:
         case "digits":
             pixels, classes = digits.read()
-            source = Source(digits.CLASS_NAMES, len(pixels), _array_chunks("digits", pixels, classes, False))
+            source = Source(digits.CLASS_NAMES, len(pixels), _array_chunks("digits", pixels, classes, None))
+        case "stacked_digits":
+            source = _stacked_digits(config, seed)
         case "idx":
             source = _idx(files.directory(data), test=config.holdout_split is not None)
         case "image_folder":
@@ -74,13 +79,13 @@ def _idx(root: Path, *, test: bool) -> Source:
     num_items = num_classes = 0
     for split, (image_file, label_file) in idx.find(root, test=test).items():
         pixels, classes = idx.read(image_file, label_file)
-        chunks += _array_chunks(image_file.name, pixels, classes, split == "test")
+        chunks += _array_chunks(image_file.name, pixels, classes, split == "test" if test else None)
         num_items += len(pixels)
         num_classes = max(num_classes, int(classes.max()) + 1)
     return Source([str(index) for index in range(num_classes)], num_items, chunks)
 
 
-def _array_chunks(name: str, pixels: np.ndarray, classes: np.ndarray, held_out: bool) -> list[Chunk]:
+def _array_chunks(name: str, pixels: np.ndarray, classes: np.ndarray, held_out: bool | None) -> list[Chunk]:
     return [
         functools.partial(
             _array_items,
@@ -94,9 +99,30 @@ def _array_chunks(name: str, pixels: np.ndarray, classes: np.ndarray, held_out: 
     ]
 
 
-def _array_items(name: str, start: int, pixels: np.ndarray, classes: np.ndarray, held_out: bool) -> Iterator[Item]:
+def _array_items(
+    name: str, start: int, pixels: np.ndarray, classes: np.ndarray, held_out: bool | None
+) -> Iterator[Item]:
     for offset, (picture, label) in enumerate(zip(pixels, classes, strict=True)):
         yield Item(f"{name}#{start + offset}", picture, int(label), held_out)
+
+
+def _stacked_digits(config: IngestConfig, seed: int) -> Source:
+    # The section's validator refuses a split of this source.
+    fraction = cast(Fraction, config.holdout).fraction
+    chunks: list[Chunk] = []
+    for held_out, triples in stacked_digits.draw(config.num_images, fraction, seed=seed).items():
+        chunks += [
+            functools.partial(_stacked_items, held_out, start, triples[start : start + ARRAYS_PER_CHUNK])
+            for start in range(0, len(triples), ARRAYS_PER_CHUNK)
+        ]
+    return Source([], config.num_images, chunks)
+
+
+def _stacked_items(held_out: bool, start: int, triples: np.ndarray) -> Iterator[Item]:
+    side = "holdout" if held_out else "train"
+    for offset, (picture, triple) in enumerate(zip(stacked_digits.stacks(triples), triples, strict=True)):
+        # The name tells which digits these are: their places in the source `digits`.
+        yield Item(f"{side}#{start + offset}:{'+'.join(map(str, triple))}", picture, None, held_out)
 
 
 def _image_folder(root: Path, how: str | None, holdout_split: str | None) -> Source:
@@ -117,7 +143,7 @@ def _image_folder(root: Path, how: str | None, holdout_split: str | None) -> Sou
     return Source(class_names, len(found), chunks)
 
 
-def _file_items(found: list[File], classes: list[int | None], held_out: list[bool]) -> Iterator[Item]:
+def _file_items(found: list[File], classes: list[int | None], held_out: list[bool] | list[None]) -> Iterator[Item]:
     for file, label, side in zip(found, classes, held_out, strict=True):
         yield Item(file.name, file.path, label, side)
 
@@ -131,11 +157,12 @@ def _public(data: str | None, name: str | None, holdout_split: str | None) -> So
     num_items = 0
     for split in splits:
         for part, size in public.parts(builder, split):
-            chunks.append(functools.partial(_public_items, data, name, part, split == holdout_split))
+            side = None if holdout_split is None else split == holdout_split
+            chunks.append(functools.partial(_public_items, data, name, part, side))
             num_items += size
     return Source(class_names, num_items, chunks)
 
 
-def _public_items(data: str | None, name: str | None, part: str, held_out: bool) -> Iterator[Item]:
+def _public_items(data: str | None, name: str | None, part: str, held_out: bool | None) -> Iterator[Item]:
     for place, (pixels, label) in enumerate(public.read(public.prepared(data, name), part)):
         yield Item(f"{part}#{place}", pixels, label, held_out)

@@ -42,10 +42,10 @@ def ingest(
     (held-out images that look like a training image), ``statistics.json`` and ``schema.json``.
 
     Args:
-        data: directory of the source; None for `digits`, and for `tfds` in its default directory.
+        data: directory of the source; see :func:`gan_components.ingestion.config.recipe`.
         config: the ``ingest`` section.
         out: the artifact's directory.
-        seed: the pipeline's seed; it enters the fingerprint, no record depends on it.
+        seed: the pipeline's seed; of the records only those of `stacked_digits` depend on it.
         cache: root of shared caches; not used.
         progress: called with counts, also from another thread.
         verify: identify the source by its bytes instead of sizes and times.
@@ -55,7 +55,7 @@ def ingest(
             fewer than two images, or files that changed meanwhile.
     """
     what = recipe(data, config, seed=seed, verify=verify)
-    source = open_source(data, config)
+    source = open_source(data, config, seed=seed)
     work = work_directory(out, what)
     try:
         progress(0, source.num_items, "converting images")
@@ -72,6 +72,7 @@ def ingest(
         image_shape=config.image_shape,
         class_names=source.class_names,
         class_frequencies=class_frequencies(train, len(source.class_names)),
+        second_domain=config.second_domain,
         num_train=len(train),
         num_holdout=len(holdout),
         num_quarantined=len(summary.rejected),
@@ -93,7 +94,8 @@ def _converted(
         The summary of all records, and the held-out ones that look like a training image.
     """
     height, width, channels = config.image_shape
-    num_buckets = -(-source.num_items * height * width * channels // _SHARD_BYTES)
+    num_domains = 2 if config.second_domain else 1
+    num_buckets = -(-source.num_items * height * width * channels * num_domains // _SHARD_BYTES)
     parts = work / "parts"
     parts.mkdir()
     beam.run(source, config, out=parts, num_buckets=num_buckets, progress=progress)
@@ -103,7 +105,7 @@ def _converted(
         summary.add(bucket)
     _check(summary, config)
     thumbnails = np.concatenate([np.load(parts / f"{name}.npy") for name in buckets])
-    features = dataset.features(config.image_shape, source.class_names)
+    features = dataset.features(config.image_shape, source.class_names, config.second_domain)
     dataset.assemble(parts, buckets, work / DATASET, features)
     shutil.rmtree(parts)
     return summary, _near_duplicates(summary, thumbnails)
@@ -150,10 +152,12 @@ def _write_descriptions(
     _write_lines(work / "quarantine.jsonl", rejected)
     _write_lines(work / "near_duplicates.jsonl", alike)
     _write_json(work / "statistics.json", statistics(summary, config.image_shape, source.class_names, len(alike)))
+    image = {"shape": config.image_shape, "dtype": "uint8", "range": [0, 255], "encoding": "png"}
     _write_json(
         work / "schema.json",
         {
-            "image": {"shape": config.image_shape, "dtype": "uint8", "range": [0, 255], "encoding": "png"},
+            "image": image,
+            "image2": image | {"made_of_image_by": config.second_domain} if config.second_domain else None,
             "label": {"dtype": "int64", "classes": source.class_names} if source.class_names else None,
             "id": "SHA-256 of height, width and channels as little-endian uint32 and the pixels, in hexadecimal",
         },

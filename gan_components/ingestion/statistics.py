@@ -13,9 +13,15 @@ SPLITS: tuple[Literal["train"], Literal["holdout"]] = ("train", "holdout")
 
 
 class Row(BaseModel, frozen=True, strict=True, extra="forbid"):
-    """A line of ``index.jsonl``: a record, and the source files that hold its pixels."""
+    """A line of ``index.jsonl``: a record, and the source files that hold its pixels.
+
+    Attributes:
+        id: hexadecimal key of the image.
+        id2: hexadecimal key of the image in the second domain; None if there is none.
+    """
 
     id: str
+    id2: str | None
     split: Literal["train", "holdout"]
     label: int | None
     sources: list[str]
@@ -27,7 +33,7 @@ class Summary(BaseModel, strict=True, extra="forbid"):
     Attributes:
         rows: one a record.
         rejected: name and reason of each picture in quarantine.
-        sums, squares: over the pixels of a split, by channel.
+        sums, squares: over the pixels of a split, by channel, those of the second domain last.
         source_sizes: how many records came from pictures of each size, ``WxH``.
         num_label_conflicts: records whose copies had different labels.
         num_on_both_sides: records which the source has in ``train`` and in the split held out.
@@ -77,13 +83,14 @@ class Summary(BaseModel, strict=True, extra="forbid"):
 def content_digest(summary: Summary, image_shape: list[int], class_names: list[str]) -> str:
     """SHA-256 over the canonical records, in the order of split and key.
 
-    A record is its pixels' key and its label: two data sets with this digest train the same model, however
-    their files were named, ordered, encoded and sharded.
+    A record is its pixels' key, that of its second image, and its label: two data sets with this digest train
+    the same model, however their files were named, ordered, encoded and sharded.
     """
     digest = hashlib.sha256(digest_json([*image_shape, *class_names]).encode())
     for split in SPLITS:
         for row in summary.of_split(split):
-            digest.update(f"{split} {row.id} {row.label}\n".encode())
+            keys = row.id if row.id2 is None else f"{row.id} {row.id2}"
+            digest.update(f"{split} {keys} {row.label}\n".encode())
     return digest.hexdigest()
 
 
@@ -118,13 +125,18 @@ def _of_split(summary: Summary, split: str, image_shape: list[int], class_names:
         (num_pixels * square - total**2) / num_pixels**2
         for square, total in zip(summary.squares[split], summary.sums[split], strict=True)
     ]
+    deviations = [math.sqrt(variance) for variance in variances]
     labels = Counter(row.label for row in rows)
-    return {
+    channels = image_shape[2]
+    found = {
         "num_examples": len(rows),
         "class_counts": {name: labels[label] for label, name in enumerate(class_names)},
-        "mean": means,
-        "std": [math.sqrt(variance) for variance in variances],
+        "mean": means[:channels],
+        "std": deviations[:channels],
     }
+    if len(means) > channels:
+        found["second_domain"] = {"mean": means[channels:], "std": deviations[channels:]}
+    return found
 
 
 def _add(totals: dict[str, list[int]], split: str, numbers: list[int]) -> None:

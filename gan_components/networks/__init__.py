@@ -1,5 +1,1 @@
-"""The architectures by name. Each module has ``generator(...)`` and ``discriminator(...)``."""
-
-from gan_components.networks import dcgan
-
-NETWORKS = {"dcgan": dcgan}
+"""The architectures: what maps latents to images, and images to logits."""

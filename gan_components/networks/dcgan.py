@@ -17,6 +17,8 @@ from keras import layers
 
 from gan_components import randomness
 from gan_components.errors import InputError
+from gan_components.networks import spectral_norm
+from gan_components.networks.config import Dcgan
 
 LABEL_DIM = 50
 # From 7x7x128 inputs, 256 features would hold 92 % of the discriminator's weights and cost 16 % more processor
@@ -25,29 +27,31 @@ PROJECTION_DIM = 64
 
 
 def generator(
-    image_shape: tuple[int, int, int], *, latent_dim: int, num_classes: int, base_channels: int, seed: int
+    config: Dcgan, *, image_shape: tuple[int, int, int], latent_dim: int, num_classes: int, seed: int
 ) -> keras.Model:
     """Maps latents to images in [-1, 1].
 
     Args:
+        config: the section ``train.network``.
         image_shape: ``(H, W, C)``; H = W, a multiple of 4.
-        latent_dim: D of the float32 latents ``[N, D]``.
-        num_classes: with 0 the model takes ``latents``, else ``[latents, labels]``, labels int64 ``[N]``.
-        base_channels: of the largest feature map; each halving of the resolution doubles them.
+        latent_dim: D of the latents.
+        num_classes: with 0 the model takes no labels.
         seed: of the initial weights.
 
     Returns:
-        A model with float32 output ``[N, H, W, C]``.
+        A model of ``{"latents": float32 [N, D], "labels": int64 [N]}`` with float32 output ``[N, H, W, C]``.
+
+    Raises:
+        InputError: the images have another shape.
     """
     side, levels = _pyramid(image_shape)
     latents = keras.Input((latent_dim,), name="latents")
-    inputs, x = latents, latents
+    inputs, x = {"latents": latents}, latents
     if num_classes:
-        labels = keras.Input((), dtype="int64", name="labels")
-        inputs = [latents, labels]
+        labels = inputs["labels"] = keras.Input((), dtype="int64", name="labels")
         x = layers.Concatenate()([latents, _embedding(labels, num_classes, LABEL_DIM, seed, "generator")])
 
-    channels = base_channels * 2 ** (levels - 1)
+    channels = config.base_channels * 2 ** (levels - 1)
     x = layers.Dense(side * side * channels, use_bias=False, **_named(seed, "generator/dense"))(x)
     x = layers.Reshape((side, side, channels))(x)
     x = _normalised_relu(x, "generator/norm0")
@@ -63,40 +67,46 @@ def generator(
     return keras.Model(inputs, images, name="generator")
 
 
-def discriminator(
-    image_shape: tuple[int, int, int], *, num_classes: int, base_channels: int, seed: int
-) -> keras.Model:
+def discriminator(config: Dcgan, *, image_shape: tuple[int, int, int], num_classes: int, seed: int) -> keras.Model:
     """Maps images in [-1, 1] to logits: positive means real.
 
     Args:
+        config: the section ``train.network``.
         image_shape: ``(H, W, C)``; H = W, a multiple of 4.
-        num_classes: with 0 the model takes ``images``, else ``[images, labels]``, labels int64 ``[N]``.
-        base_channels: of the first feature map; each halving of the resolution doubles them.
+        num_classes: with 0 the model takes no labels.
         seed: of the initial weights.
 
     Returns:
-        A model with float32 output ``[N]``.
+        A model of ``{"images": float32 [N, H, W, C], "labels": int64 [N]}`` with float32 output ``[N]``.
+
+    Raises:
+        InputError: the images have another shape.
     """
     _, levels = _pyramid(image_shape)
+    bounded = spectral_norm.constrained if config.spectral_norm else _unchanged
     images = keras.Input(image_shape, name="images")
     x = images
     for level in range(levels):
         name = f"discriminator/conv{level}"
-        x = layers.Conv2D(base_channels * 2**level, 4, 2, padding="same", **_named(seed, name))(x)
+        x = bounded(layers.Conv2D(config.base_channels * 2**level, 4, 2, padding="same", **_named(seed, name)))(x)
         x = _leaky_relu(x)
     x = layers.Flatten()(x)
     if not num_classes:
-        logits = layers.Dense(1, **_named(seed, "discriminator/logit"))(x)
-        return keras.Model(images, _float32_rows(logits), name="discriminator")
+        logits = bounded(layers.Dense(1, **_named(seed, "discriminator/logit")))(x)
+        return keras.Model({"images": images}, _float32_rows(logits), name="discriminator")
 
     labels = keras.Input((), dtype="int64", name="labels")
-    h = layers.Dense(PROJECTION_DIM, **_named(seed, "discriminator/features"))(x)
+    h = bounded(layers.Dense(PROJECTION_DIM, **_named(seed, "discriminator/features")))(x)
     h = _leaky_relu(h)
     embedding = _embedding(labels, num_classes, PROJECTION_DIM, seed, "discriminator")
     logits = layers.Add()(
-        [layers.Dense(1, **_named(seed, "discriminator/logit"))(h), layers.Dot(1)([embedding, h])]
+        [bounded(layers.Dense(1, **_named(seed, "discriminator/logit")))(h), layers.Dot(1)([embedding, h])]
     )
-    return keras.Model([images, labels], _float32_rows(logits), name="discriminator")
+    return keras.Model({"images": images, "labels": labels}, _float32_rows(logits), name="discriminator")
+
+
+def _unchanged(layer: layers.Layer) -> layers.Layer:
+    return layer
 
 
 def _pyramid(image_shape: tuple[int, int, int]) -> tuple[int, int]:

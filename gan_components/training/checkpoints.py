@@ -81,6 +81,8 @@ def _checkpoint(gan: GAN) -> tf.train.Checkpoint:
         d_optimizer=gan.d_optimizer,
         g_optimizer=gan.g_optimizer,
         step=gan.step,
+        ada_p=gan.ada_p,
+        ada_signs=gan.ada_signs,
         # Keras metrics are not trackable, their variables are.
         windows={name: metric.variables for name, metric in gan.windows.items()},
     )

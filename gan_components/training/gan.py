@@ -1,22 +1,60 @@
 """The training step: Algorithm 1 of Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661) in Keras."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from gan_components import images, randomness
-from gan_components.training import ema, penalties
+from gan_components.networks import layers, spectral_norm
+from gan_components.training import augment, ema, penalties
+from gan_components.training.augment_config import Ada
+from gan_components.training.draws import Draw, Tensors
+from gan_components.training.growth import Phase
 from gan_components.training.losses import Loss
 
-Draw = Callable[[tf.Tensor], list[tf.Tensor]]
-"""``draw(step)``: the generator's inputs at a step: ``[latents]`` or ``[latents, labels]``."""
-
-METRICS = ("d_loss", "g_loss", "d_real", "d_fake", "r1")
-"""Both losses in nats, the mean probabilities sigmoid(D(x)) and sigmoid(D(G(z))), and R1 without its weight.
+METRICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy", "d_gradient_norm", "g_gradient_norm", "spread")
+"""Both losses in nats; the mean probabilities sigmoid(D(x)) and sigmoid(D(G(z))); the share of pairs of a real and
+a generated image that D ranks right; the norms of both players' gradients; the standard deviation of a pixel over
+the generated images, relative to that over the real ones.
 
 The names hold no brackets because MLflow refuses them."""
+
+PENALTIES = ("r1", "r2", "gp")
+"""Logged without their weights, if they are on."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the players minimise.
+
+    Attributes:
+        loss: of both players, from the logits of a real and a generated batch.
+        one_backward: G's gradient at a generated image is taken as a multiple of D's, see
+            :func:`image_gradient`. Needs a proportional loss, and logits of their own image alone.
+        r1_gamma, r2_gamma, gp_lambda: weights of :mod:`penalties`; None is off.
+        penalty_interval_steps: steps from one penalty to the next.
+        d_steps_per_g_step: k of Algorithm 1.
+        augment: ``(images, key, ada_p) -> images``, before every look of the discriminator; None: off.
+        ada: the controller of ``ada_p``; None: it stays at 0.
+    """
+
+    loss: Loss
+    one_backward: bool = False
+    r1_gamma: float | None = None
+    r2_gamma: float | None = None
+    gp_lambda: float | None = None
+    penalty_interval_steps: int = 1
+    d_steps_per_g_step: int = 1
+    augment: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None = None
+    ada: Ada | None = None
+
+    @property
+    def penalties(self) -> list[str]:
+        """Names of the penalties that are on."""
+        weights = dict(zip(PENALTIES, (self.r1_gamma, self.r2_gamma, self.gp_lambda), strict=True))
+        return [name for name, weight in weights.items() if weight is not None]
 
 
 class GAN(keras.Model):
@@ -27,20 +65,30 @@ class GAN(keras.Model):
 
     Attributes:
         step: number of finished steps, int64, inside the graph; every random stream is folded by it.
-        windows: running mean of each of :data:`METRICS` since a callback reset it.
+        ada_p: probability of adaptive augmentation, float32.
+        windows: running mean of each logged value since a callback reset it.
+        phase: the present phase of growing.
     """
 
-    def __init__(self, *, generator: keras.Model, discriminator: keras.Model, draw: Draw) -> None:
+    def __init__(
+        self,
+        *,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        ema_generator: keras.Model,
+        draw: Draw,
+        batch_size: int,
+        seed: int,
+    ) -> None:
         super().__init__(name="gan")
-        self.generator = generator
-        self.discriminator = discriminator
-        self.ema_generator = keras.models.clone_model(generator)
-        self.ema_generator.set_weights(generator.get_weights())
-        self.draw = draw
-        self.step = keras.Variable(
-            0, dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
-        )
-        # Everything is built: Keras' symbolic build fails for a custom train_step under a strategy.
+        self.generator, self.discriminator, self.ema_generator = generator, discriminator, ema_generator
+        self.draw, self.batch_size = draw, batch_size
+        self._keys = {
+            name: randomness.stream(seed, name) for name in ("augment real", "augment fake", "interpolate")
+        }
+        self.step = _state(0, "int64", "step")
+        self.ada_p, self.ada_signs = _state(0.0, "float32", "ada_p"), _state(0.0, "float32", "ada_signs")
+        self.phase = Phase(0, 0)
         self.built = True
 
     def compile(
@@ -48,108 +96,212 @@ class GAN(keras.Model):
         *,
         d_optimizer: keras.Optimizer,
         g_optimizer: keras.Optimizer,
-        loss: Loss,
-        r1_gamma: float | None,
-        r1_interval_steps: int,
+        objective: Objective,
         ema_decay: float,
+        xla: bool = False,
     ) -> None:
         """Sets what the players minimise and how.
 
         Args:
             d_optimizer: of the discriminator; not shared with the generator.
             g_optimizer: of the generator.
-            loss: one of :data:`gan_components.training.losses.LOSSES`.
-            r1_gamma: weight of :func:`penalties.r1`; None is off.
-            r1_interval_steps: steps from one penalty to the next.
+            objective: losses, penalties and augmentation.
             ema_decay: of the averaged generator, a step.
+            xla: compile the step with XLA. On a CPU it is slower.
         """
         # Never "auto": it switches XLA on where Keras sees a GPU and op determinism is off, so that one
-        # configuration would be two programs. On a CPU XLA is slower (624 against 772 images/s).
-        super().compile(optimizer=None, jit_compile=False)
+        # configuration would be two programs.
+        super().compile(optimizer=None, jit_compile=xla)
         self.d_optimizer, self.g_optimizer = d_optimizer, g_optimizer
-        self.adversarial_loss = loss
-        self.r1_gamma, self.r1_interval_steps = r1_gamma, r1_interval_steps
-        self.ema_decay = ema_decay
-        names = METRICS if r1_gamma is not None else METRICS[:-1]
+        self.objective, self.ema_decay = objective, ema_decay
+        names = [*METRICS, *objective.penalties, *(["ada_p"] if objective.ada else [])]
         self.windows = {name: keras.metrics.Mean(name=name) for name in names}
+        if objective.ada:
+            self.ada_p.assign(objective.ada.initial_p)
         # An optimizer that is built later has no slots yet when a checkpoint is restored: Keras would drop
         # its state with a warning.
         d_optimizer.build(self.discriminator.trainable_variables)
         g_optimizer.build(self.generator.trainable_variables)
+
+    def enter(self, phase: Phase) -> None:
+        """Trains the steps of `phase` from now on. Each level is a program of its own, with static shapes."""
+        self.phase = phase
+        self.train_function = None
+        if phase.level is None:
+            return
+        for network in (self.generator, self.discriminator, self.ema_generator):
+            network.level = phase.level
+        if phase.level and int(self.step.numpy()) == phase.start_step:
+            # As the paper's authors do: second moments of the old resolution say nothing of the new layers.
+            for optimizer in (self.d_optimizer, self.g_optimizer):
+                for slot in optimizer.variables:
+                    if slot.name != "learning_rate":
+                        slot.assign(keras.ops.zeros_like(slot))
 
     @property
     def metrics(self) -> list[keras.Metric]:
         """None that Keras may reset: the windows outlive an epoch, and a resume restores them half full."""
         return []
 
-    def call(self, inputs: "tf.Tensor | list[tf.Tensor]", training: bool = False) -> tf.Tensor:
-        """Images of the averaged generator from latents, or ``[latents, labels]``."""
+    def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
+        """Nothing: all is built. Keras would trace `call` with images, and under several workers reduce a batch of
+        uint8 first, which fails (keras-team/keras#20164, keras-team/keras#20585).
+        """
+
+    def call(self, inputs: Tensors, training: bool = False) -> tf.Tensor:
+        """Images of the averaged generator from ``{"latents": ...[, "labels": ...]}``."""
         return self.ema_generator(inputs, training=training)
 
-    def train_step(self, data: "tf.Tensor | tuple[tf.Tensor, tf.Tensor]") -> dict[str, tf.Tensor]:
-        """One step of both players on ``uint8 images`` or ``(uint8 images, int64 labels)``.
+    def train_step(self, data: "tf.Tensor | tuple[tf.Tensor, tf.Tensor]") -> Tensors:
+        """k steps of the discriminator, with the last of which the generator takes its own.
 
-        The fakes of one forward pass serve both gradients, and both are taken before either player moves.
+        Args:
+            data: ``uint8 images`` or ``(uint8 images, int64 labels)`` of one batch; with k > 1 the rows have a
+                second axis of length k.
         """
-        real, *real_labels = data if isinstance(data, tuple) else (data,)
-        real = images.to_float(real)
-        latents, *fake_labels = self.draw(self.step)
-        with tf.GradientTape(persistent=True) as tape:
-            fake = self.generator(joined(latents, fake_labels), training=True)
-            real_logits = self.discriminator(joined(real, real_labels), training=True)
-            fake_logits = self.discriminator(joined(fake, fake_labels), training=True)
-            d_loss, g_loss = self.adversarial_loss(real_logits, fake_logits)
-            lazy_r1 = self._lazy_r1(real, real_labels)
-            d_objective = scaled_for_replicas(d_loss + (self.r1_gamma or 0.0) / 2.0 * lazy_r1)
-            g_objective = scaled_for_replicas(g_loss)
-        d_weights = self.discriminator.trainable_variables
-        g_weights = self.generator.trainable_variables
-        d_gradients = tape.gradient(d_objective, d_weights)
-        g_gradients = tape.gradient(g_objective, g_weights)
-        self.d_optimizer.apply(d_gradients, d_weights)
-        self.g_optimizer.apply(g_gradients, g_weights)
-        ema.update(self.ema_generator, self.generator, ema.ramped(self.ema_decay, self.step))
-        logs = self._logs(d_loss, g_loss, real_logits, fake_logits, lazy_r1)
+        real, labels = data if isinstance(data, tuple) else (data, None)
+        k = self.objective.d_steps_per_g_step
+        if self.phase.level is not None:
+            alpha = self.phase.alpha(self.step.value)
+            self.generator.alpha.assign(alpha)
+            self.discriminator.alpha.assign(alpha)
+        for turn in range(k - 1):
+            self._discriminator_step(*_turn(real, labels, turn), d_step=self.step * k + turn)
+        last = (real, labels) if k == 1 else _turn(real, labels, k - 1)
+        logs = self._joint_step(*last, d_step=self.step * k + k - 1)
         self.step.assign_add(1)
         return logs
 
-    def _lazy_r1(self, real: tf.Tensor, real_labels: list[tf.Tensor]) -> tf.Tensor:
-        if self.r1_gamma is None:
-            return tf.constant(0.0)
-        return penalties.lazy(
-            lambda: penalties.r1(lambda x: self.discriminator(joined(x, real_labels), training=True), real),
-            step=self.step,
-            interval_steps=self.r1_interval_steps,
-        )
+    def _discriminator_step(self, real: tf.Tensor, labels: tf.Tensor | None, *, d_step: tf.Tensor) -> None:
+        real, real_labels = self._prepared(real), named(labels)
+        inputs = self.draw(d_step)
+        fake = tf.stop_gradient(self.generator(inputs, training=True))
+        with tf.GradientTape() as tape:
+            real_logits = self._judge(real, real_labels, "augment real", d_step)
+            fake_logits = self._judge(fake, named(inputs.get("labels")), "augment fake", d_step)
+            d_loss, _ = self.objective.loss(real_logits, fake_logits)
+            penalty, _ = self._penalty(real, real_labels, fake, named(inputs.get("labels")), d_step)
+            objective = scaled_for_replicas(d_loss + penalty)
+        d_weights = self.discriminator.trainable_variables
+        _move(self.d_optimizer, tape.gradient(objective, d_weights), d_weights)
+        spectral_norm.update(self.discriminator)
 
-    def _logs(
-        self,
-        d_loss: tf.Tensor,
-        g_loss: tf.Tensor,
-        real_logits: tf.Tensor,
-        fake_logits: tf.Tensor,
-        lazy_r1: tf.Tensor,
-    ) -> dict[str, tf.Tensor]:
-        values = {
-            "d_loss": d_loss,
-            "g_loss": g_loss,
-            "d_real": tf.reduce_mean(tf.sigmoid(real_logits)),
-            "d_fake": tf.reduce_mean(tf.sigmoid(fake_logits)),
-            "r1": lazy_r1 / self.r1_interval_steps,
+    def _joint_step(self, real: tf.Tensor, labels: tf.Tensor | None, *, d_step: tf.Tensor) -> Tensors:
+        """The fakes of one forward pass serve both gradients, and both are taken before either player moves."""
+        real, real_labels = self._prepared(real), named(labels)
+        inputs = self.draw(d_step)
+        fake_labels = named(inputs.get("labels"))
+        with tf.GradientTape() as g_tape:
+            fake = self.generator(inputs, training=True)
+        with tf.GradientTape(persistent=True) as d_tape:
+            d_tape.watch(fake)
+            real_logits = self._judge(real, real_labels, "augment real", d_step)
+            fake_logits = self._judge(fake, fake_labels, "augment fake", d_step)
+            d_loss, g_loss = self.objective.loss(real_logits, fake_logits)
+            # Behind stop_gradient: what D pays for its slope at a generated image is nothing to the generator.
+            penalty, logged = self._penalty(real, real_labels, tf.stop_gradient(fake), fake_labels, d_step)
+            d_objective = scaled_for_replicas(d_loss + penalty)
+            g_objective = scaled_for_replicas(g_loss)
+        d_weights, g_weights = self.discriminator.trainable_variables, self.generator.trainable_variables
+        d_gradients, slope = d_tape.gradient(d_objective, [d_weights, fake])
+        if self.objective.one_backward:
+            slope *= _columns(d_tape.gradient(g_loss, fake_logits) / d_tape.gradient(d_loss, fake_logits), fake)
+        else:
+            slope = d_tape.gradient(g_objective, fake)
+        g_gradients = g_tape.gradient(fake, g_weights, output_gradients=slope)
+        _move(self.d_optimizer, d_gradients, d_weights)
+        _move(self.g_optimizer, g_gradients, g_weights)
+        spectral_norm.update(self.discriminator)
+        ema.update(self.ema_generator, self.generator, ema.ramped(self.ema_decay, self.step))
+        values = opinions(real_logits, fake_logits) | logged
+        values |= {"d_loss": d_loss, "g_loss": g_loss, "spread": _spread(fake) / (_spread(real) + 1e-8)}
+        values |= {"d_gradient_norm": _norm(d_gradients), "g_gradient_norm": _norm(g_gradients)}
+        return self._logs(values, signs=tf.reduce_mean(tf.sign(real_logits)))
+
+    def _prepared(self, real: tf.Tensor) -> tf.Tensor:
+        """Real images as the generator of this phase could make them."""
+        # A distributed data set does not know the rows of a replica; shapes are static from here on.
+        share = self.batch_size // tf.distribute.get_strategy().num_replicas_in_sync
+        real = images.to_float(tf.ensure_shape(real, [share, *real.shape[1:]]))
+        if self.phase.level is None:
+            return real
+        return layers.as_grown(real, side=4 * 2**self.phase.level, alpha=self.discriminator.alpha)
+
+    def _augmented(self, pictures: tf.Tensor, player: str, d_step: tf.Tensor) -> tf.Tensor:
+        if self.objective.augment is None:
+            return pictures
+        key = randomness.at_step(self._keys[player], d_step)
+        return self.objective.augment(pictures, key, self.ada_p.value)
+
+    def _judge(self, pictures: tf.Tensor, labels: Tensors, player: str, d_step: tf.Tensor) -> tf.Tensor:
+        return self.discriminator({"images": self._augmented(pictures, player, d_step), **labels}, training=True)
+
+    def _penalty(
+        self, real: tf.Tensor, real_labels: Tensors, fake: tf.Tensor, fake_labels: Tensors, d_step: tf.Tensor
+    ) -> tuple[tf.Tensor, Tensors]:
+        """The weighted sum of the penalties that are due, and each without its weight."""
+        goal = self.objective
+
+        def on_real(x: tf.Tensor) -> tf.Tensor:
+            return self._judge(x, real_labels, "augment real", d_step)
+
+        def on_fake(x: tf.Tensor) -> tf.Tensor:
+            return self._judge(x, fake_labels, "augment fake", d_step)
+
+        def interpolated() -> tf.Tensor:
+            key = randomness.at_step(self._keys["interpolate"], d_step)
+            epsilon = randomness.uniform(key, (self.batch_size,))
+            return penalties.wgan_gp(on_real, real, fake, epsilon)
+
+        terms = {
+            "r1": ((goal.r1_gamma or 0.0) / 2.0, lambda: penalties.r1(on_real, real)),
+            "r2": ((goal.r2_gamma or 0.0) / 2.0, lambda: penalties.r2(on_fake, fake)),
+            "gp": (goal.gp_lambda or 0.0, interpolated),
         }
+        due = {
+            name: penalties.lazy(terms[name][1], step=self.step, interval_steps=goal.penalty_interval_steps)
+            for name in goal.penalties
+        }
+        total = tf.add_n([tf.constant(0.0), *(terms[name][0] * value for name, value in due.items())])
+        return total, {name: value / goal.penalty_interval_steps for name, value in due.items()}
+
+    def _logs(self, values: Tensors, *, signs: tf.Tensor) -> Tensors:
+        """Moves the controller of augmentation and the windows by what all replicas saw together."""
         # Every replica holds the same sums, whose share a checkpoint can give back to the last bit.
-        values = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
-        r1_steps = tf.cast(self.step % self.r1_interval_steps == 0, tf.float32)
+        everywhere = tf.distribute.get_replica_context().all_reduce
+        values, signs = everywhere(tf.distribute.ReduceOp.MEAN, [values, signs])
+        if self.objective.ada:
+            p, sums = augment.controlled(
+                self.objective.ada,
+                p=self.ada_p.value,
+                sign_sum=self.ada_signs + signs,
+                step=self.step.value,
+                batch_size=self.batch_size,
+            )
+            self.ada_p.assign(p)
+            self.ada_signs.assign(sums)
+            values["ada_p"] = p
+        penalised = tf.cast(self.step % self.objective.penalty_interval_steps == 0, tf.float32)
         for name, window in self.windows.items():
-            window.update_state(values[name], sample_weight=r1_steps if name == "r1" else None)
+            window.update_state(values[name], sample_weight=penalised if name in PENALTIES else None)
         # Of shape (1,): MultiWorkerMirroredStrategy reduces logs along axis 0 and refuses scalars
         # (keras-team/keras#20585).
         return {name: tf.reshape(window.result(), [1]) for name, window in self.windows.items()}
 
 
-def joined(rows: tf.Tensor, labels: list[tf.Tensor]) -> "tf.Tensor | list[tf.Tensor]":
-    """What a network takes: ``rows`` alone, or ``[rows, labels]``. Keras warns of a list of one."""
-    return [rows, *labels] if labels else rows
+def named(labels: tf.Tensor | None) -> Tensors:
+    """Labels as an input of a network: none where there are none."""
+    return {} if labels is None else {"labels": labels}
+
+
+def opinions(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> Tensors:
+    """What the discriminator thinks: ``d_real``, ``d_fake`` and ``d_accuracy`` of :data:`METRICS`."""
+    return {
+        "d_real": tf.reduce_mean(tf.sigmoid(real_logits)),
+        "d_fake": tf.reduce_mean(tf.sigmoid(fake_logits)),
+        # Of ranks, not of signs: it means the same for every loss. Relativistic logits have no zero.
+        "d_accuracy": tf.reduce_mean(tf.cast(real_logits > fake_logits, tf.float32)),
+    }
 
 
 def scaled_for_replicas(loss: tf.Tensor) -> tf.Tensor:
@@ -160,23 +312,32 @@ def scaled_for_replicas(loss: tf.Tensor) -> tf.Tensor:
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def drawer(*, batch_size: int, latent_dim: int, class_frequencies: list[float], seed: int) -> Draw:
-    """The generator's inputs in training as a function of the step.
+def _state(value: "int | float", dtype: str, name: str) -> keras.Variable:
+    return keras.Variable(value, dtype=dtype, trainable=False, aggregation="only_first_replica", name=name)
 
-    Args:
-        batch_size: of the global batch; a replica gets its rows of it.
-        latent_dim: D of the standard normal latents.
-        class_frequencies: of the training split, sum 1; labels are drawn by them. Empty: no labels.
-        seed: of the streams "latents" and "labels".
-    """
-    latent_key, label_key = randomness.stream(seed, "latents"), randomness.stream(seed, "labels")
-    boundaries = np.cumsum(class_frequencies)[:-1].astype(np.float32)
 
-    def draw(step: tf.Tensor) -> list[tf.Tensor]:
-        latents = randomness.normal(randomness.at_step(latent_key, step), (batch_size, latent_dim))
-        if not class_frequencies:
-            return [latents]
-        points = randomness.uniform(randomness.at_step(label_key, step), (batch_size,))
-        return [latents, tf.searchsorted(boundaries, points, side="right", out_type=tf.int64)]
+def _turn(real: tf.Tensor, labels: tf.Tensor | None, turn: int) -> tuple[tf.Tensor, tf.Tensor | None]:
+    return real[:, turn], None if labels is None else labels[:, turn]
 
-    return draw
+
+def _columns(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Numbers ``[N]`` in the rank of `like`, to be multiplied with its rows."""
+    return tf.reshape(rows, [-1] + [1] * (like.shape.rank - 1))
+
+
+def _move(optimizer: keras.Optimizer, gradients: list[tf.Tensor | None], weights: list[keras.Variable]) -> None:
+    """A step of the weights that have a gradient: those of a level still to come have none."""
+    pairs = [
+        (gradient, weight) for gradient, weight in zip(gradients, weights, strict=True) if gradient is not None
+    ]
+    optimizer.apply([gradient for gradient, _ in pairs], [weight for _, weight in pairs])
+
+
+def _norm(gradients: list[tf.Tensor | None]) -> tf.Tensor:
+    """Of a replica's own gradients, as if its rows were the whole batch."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return replicas * tf.linalg.global_norm([gradient for gradient in gradients if gradient is not None])
+
+
+def _spread(pictures: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.math.reduce_std(pictures, axis=0))

@@ -15,7 +15,8 @@ import numpy as np
 
 from gan_components import artifacts, images, randomness
 from gan_components.artifacts import Progress
-from gan_components.errors import TrainingError
+from gan_components.errors import DivergedError
+from gan_components.generators import Description
 from gan_components.training import checkpoints
 
 KEEP = 2
@@ -23,16 +24,16 @@ KEEP = 2
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the training at the first step whose losses are not finite.
+    """Ends the training at the first step with a logged value that is not finite: a loss, a norm, a penalty.
 
     Raises:
-        TrainingError: naming the step and the loss.
+        DivergedError: naming the step and the value.
     """
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         bad = [f"{name} = {value}" for name, value in _numbers(logs).items() if not math.isfinite(value)]
         if bad:
-            raise TrainingError(
+            raise DivergedError(
                 f"training diverged at step {_step(self)}: {', '.join(bad)}; finite values were expected; "
                 "lower train.g_learning_rate and train.d_learning_rate or raise train.r1_gamma"
             )
@@ -72,20 +73,23 @@ class Samples(keras.callbacks.Callback):
         self,
         directory: Path,
         *,
-        inputs: "np.ndarray | list[np.ndarray]",
+        inputs: dict[str, np.ndarray],
+        channels: int,
         interval_steps: int,
         num_steps: int,
     ) -> None:
         super().__init__()
         directory.mkdir(exist_ok=True)
-        self.directory, self.inputs = directory, inputs
+        self.directory, self.inputs, self.channels = directory, inputs, channels
         self.interval_steps, self.num_steps = interval_steps, num_steps
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         step = _step(self)
         if step % self.interval_steps == 0 or step == self.num_steps:
             pictures = images.to_uint8(self.model(self.inputs)).numpy()
-            images.write_grid(self.directory / f"step-{step:08d}.png", pictures, columns=10)
+            # The images of a pair side by side.
+            domains = np.split(pictures, pictures.shape[-1] // self.channels, axis=-1)
+            images.write_grid(self.directory / f"step-{step:08d}.png", np.concatenate(domains, axis=2), columns=10)
 
 
 class Report(keras.callbacks.Callback):
@@ -127,9 +131,22 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         step = _step(self)
         if step % self.interval_steps == 0 or step == self.num_steps or self.received:
+            # The losses tell of the weights before the step; what a roll-back restores must itself be sound.
+            check_finite(self.model.generator, step=step)
+            check_finite(self.model.discriminator, step=step)
             checkpoints.save(self.model, self.directory, keep=KEEP)
         if self.received:
             self.model.stop_training = True
+
+
+def check_finite(network: keras.Model, *, step: int) -> None:
+    """Raises DivergedError if a weight of `network` is not finite after `step` steps."""
+    for variable in network.variables:
+        if not np.all(np.isfinite(variable.numpy())):
+            raise DivergedError(
+                f"{network.name}'s {variable.path} is not finite after step {step}; lower train.g_learning_rate "
+                "and train.d_learning_rate or raise train.r1_gamma"
+            )
 
 
 @contextlib.contextmanager
@@ -159,10 +176,16 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
         raise SystemExit(128 + received[0])
 
 
-def sample_inputs(*, latent_dim: int, num_classes: int, seed: int) -> "np.ndarray | list[np.ndarray]":
+def sample_inputs(description: Description, *, seed: int) -> dict[str, np.ndarray]:
     """Inputs of the generator for :class:`Samples`: a stream of its own, labels 0, 1, 2, ... in turn."""
-    latents = randomness.numpy_generator(seed, "samples").standard_normal((80, latent_dim), np.float32)
-    return [latents, np.arange(80) % num_classes] if num_classes else latents
+    random = randomness.numpy_generator(seed, "samples")
+    shape = (80, description.latent_dim)
+    if description.latent_distribution == "normal":
+        latents = random.standard_normal(shape, np.float32)
+    else:
+        latents = random.uniform(-1, 1, shape).astype(np.float32)
+    labels = {"labels": np.arange(80) % description.num_classes} if description.num_classes else {}
+    return {"latents": latents, **labels}
 
 
 def _step(callback: keras.callbacks.Callback) -> int:

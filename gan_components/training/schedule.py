@@ -14,22 +14,20 @@ class ConstantThenLinear(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         learning_rate: of the constant part.
+        step: finished training steps. An optimizer's own count would run ahead where the discriminator takes
+            several steps to one, and starts again where growing resets the optimizers.
         num_steps: of the training.
         decay_fraction: in (0, 1]; None: constant to the end.
     """
 
-    def __init__(self, learning_rate: float, *, num_steps: int, decay_fraction: float | None) -> None:
+    def __init__(
+        self, learning_rate: float, *, step: keras.Variable, num_steps: int, decay_fraction: float | None
+    ) -> None:
         self.learning_rate, self.num_steps, self.decay_fraction = learning_rate, num_steps, decay_fraction
+        self.step = step
 
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+    def __call__(self, iterations: tf.Tensor) -> tf.Tensor:
         if self.decay_fraction is None:
             return tf.constant(self.learning_rate)
-        left = 1.0 - tf.cast(step, tf.float32) / self.num_steps
+        left = 1.0 - tf.cast(self.step.value, tf.float32) / self.num_steps
         return self.learning_rate * tf.clip_by_value(left / self.decay_fraction, 0.0, 1.0)
-
-    def get_config(self) -> dict:
-        return {
-            "learning_rate": self.learning_rate,
-            "num_steps": self.num_steps,
-            "decay_fraction": self.decay_fraction,
-        }

@@ -3,25 +3,37 @@
 import hashlib
 import logging
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import JsonValue
 
 from gan_components import artifacts, generators
 from gan_components import examples as examples_reader
 from gan_components.artifacts import Examples, Progress, TrainedModel, no_progress
-from gan_components.errors import ConfigError, TrainingError
+from gan_components.errors import ConfigError, DivergedError
+from gan_components.examples import Properties
 from gan_components.fingerprints import Recipe, digest_json
-from gan_components.networks import NETWORKS
-from gan_components.training import checkpoints, distribution, ema, monitors
+from gan_components.networks.architectures import ARCHITECTURES
+from gan_components.training import (
+    checkpoints,
+    cluster,
+    distribution,
+    growth,
+    health,
+    monitors,
+    players,
+    quality,
+    rollbacks,
+)
 from gan_components.training import config as training_config
 from gan_components.training.config import TrainConfig
-from gan_components.training.gan import GAN, drawer
-from gan_components.training.losses import LOSSES
-from gan_components.training.schedule import ConstantThenLinear
+from gan_components.training.gan import GAN
+from gan_components.training.growth import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -54,24 +66,22 @@ def train(
         TrainingError: a loss stopped being finite.
         SystemExit: 143 or 130 after SIGTERM or SIGINT, when a checkpoint was saved.
     """
-    # Process-wide: TensorFlow has no narrower switch. It is what makes a resumed run end with the same bits,
-    # and costs nothing measurable on a CPU.
-    tf.config.experimental.enable_op_determinism()
     recipe = training_config.recipe(examples, config, seed=seed)
     description = _describe(examples, config, seed=seed, recipe=recipe)
-    strategy = distribution.strategy(config.strategy, batch_size=config.batch_size)
-    with strategy.scope():
-        gan = _build(description, config, seed=seed)
-
     work = artifacts.work_directory(out, recipe, resume=True)
-    start_step = checkpoints.restore_latest(gan, work / "checkpoints")
-    if start_step:
-        logger.info("resuming from step %d of %d", start_step, config.num_steps)
-    # A run that was killed between its last step and the seal only exports again.
-    if start_step < config.num_steps:
-        _fit(gan, examples, description, config, seed=seed, work=work, progress=progress)
 
-    _check_finite(gan.ema_generator, num_steps=config.num_steps)
+    def watchers(gan: GAN) -> list[keras.callbacks.Callback]:
+        report = monitors.Report(
+            progress,
+            batch_size=config.batch_size,
+            num_steps=config.num_steps,
+            interval_steps=config.log_interval_steps,
+        )
+        return [*_watchers(gan, examples, description, config, seed=seed, work=work, cache=cache), report]
+
+    gan, taken = _trained(examples, description, config, seed=seed, work=work, watchers=watchers)
+    best = quality.restore_best(gan, work / "best") if config.quality_interval_steps else None
+    monitors.check_finite(gan.ema_generator, step=config.num_steps)
     checkpoints.prune(work / "checkpoints", keep=1)
     shutil.rmtree(work / "generator", ignore_errors=True)
     generators.save(gan.ema_generator, work / "generator", description)
@@ -80,77 +90,107 @@ def train(
         recipe,
         properties={
             **description.model_dump(mode="json", exclude={"provenance"}),
-            "network": config.network,
+            "network": config.network.name,
             "num_steps": config.num_steps,
+            "rollbacks": taken,
+            "best": best,
         },
         content_digest=_content_digest(gan.ema_generator, description),
     )
 
 
+def join(examples: Examples, config: TrainConfig, *, out: Path, seed: int) -> None:
+    """A worker's part of :func:`train` under ``multi_worker``: computes its rows of every batch, writes nothing.
+
+    Every worker of ``TF_CONFIG`` but the first calls this with the arguments of the first one's :func:`train`,
+    once that has begun, on the same file system: all read the checkpoint from which it goes on.
+    """
+    recipe = training_config.recipe(examples, config, seed=seed)
+    description = _describe(examples, config, seed=seed, recipe=recipe)
+    work = artifacts.work_path(out, recipe)
+    _trained(
+        examples, description, config, seed=seed, work=work, watchers=lambda gan: [monitors.StopOnNonFinite()]
+    )
+
+
+def _trained(
+    examples: Examples,
+    description: generators.Description,
+    config: TrainConfig,
+    *,
+    seed: int,
+    work: Path,
+    watchers: Callable[[GAN], list[keras.callbacks.Callback]],
+) -> tuple[GAN, list[dict[str, JsonValue]]]:
+    """Players that have taken all steps, and the roll-backs on the way."""
+    # Process-wide: TensorFlow has no narrower switch. It is what makes a resumed run end with the same bits,
+    # and costs nothing measurable on a CPU.
+    tf.config.experimental.enable_op_determinism()
+    strategy = distribution.strategy(config.strategy, batch_size=config.batch_size)
+    taken = rollbacks.read(work)
+    while True:
+        with strategy.scope():
+            gan = players.build(description, config, seed=seed, retry=len(taken))
+        start_step = checkpoints.restore_latest(gan, work / "checkpoints")
+        if start_step:
+            logger.info("resuming from step %d of %d", start_step, config.num_steps)
+        try:
+            _fit(gan, examples, config, watchers(gan), seed=players.stream_seed(seed, len(taken)), work=work)
+            return gan, taken
+        except DivergedError as error:
+            if len(taken) == config.max_rollbacks:
+                raise
+            logger.warning("going back to the last checkpoint with half the learning rates: %s", error)
+            # All workers see the same numbers and go back together; the first one writes it down.
+            chief = cluster.is_chief(config.strategy)
+            taken = rollbacks.record(work, error) if chief else [*taken, {}]
+
+
 def _describe(examples: Examples, config: TrainConfig, *, seed: int, recipe: Recipe) -> generators.Description:
-    properties: dict[str, Any] = examples.properties
-    has_classes = bool(properties["class_names"])
+    properties = Properties.of(examples)
+    architecture = ARCHITECTURES[config.network.name]
+    num_domains = 2 if properties.second_domain else 1
+    if num_domains != architecture.num_domains:
+        raise ConfigError(
+            f"train.network {config.network.name} makes images of {architecture.num_domains} domain(s), the "
+            f"examples have {num_domains}; set ingest.second_domain, or train.network to cogan, so that they agree"
+        )
+    has_classes = bool(properties.class_names) and num_domains == 1
     if config.conditional and not has_classes:
-        raise ConfigError("train.conditional is true, but the examples have no classes; set it to null")
+        raise ConfigError(
+            "train.conditional is true, but the examples have no classes (or two domains); set it to null"
+        )
     conditional = has_classes if config.conditional is None else config.conditional
     return generators.Description(
-        image_shape=properties["image_shape"],
+        image_shape=properties.image_shape,
+        num_domains=2 if properties.second_domain else 1,
         latent_dim=config.latent_dim,
-        class_names=properties["class_names"] if conditional else [],
-        class_frequencies=properties["class_frequencies"] if conditional else [],
+        latent_distribution=config.latent_distribution,
+        truncation=config.network.name == "stylegan",
+        class_names=properties.class_names if conditional else [],
+        class_frequencies=properties.class_frequencies if conditional else [],
         provenance={
             "fingerprint": recipe.fingerprint,
             "examples": examples.content_digest,
-            "network": config.network,
+            "network": config.network.name,
             "num_steps": config.num_steps,
             "seed": seed,
         },
     )
 
 
-def _build(description: generators.Description, config: TrainConfig, *, seed: int) -> GAN:
-    network = NETWORKS[config.network]
-    height, width, channels = description.image_shape
-    gan = GAN(
-        generator=network.generator(
-            (height, width, channels),
-            latent_dim=config.latent_dim,
-            num_classes=description.num_classes,
-            base_channels=config.base_channels,
-            seed=seed,
-        ),
-        discriminator=network.discriminator(
-            (height, width, channels),
-            num_classes=description.num_classes,
-            base_channels=config.base_channels,
-            seed=seed,
-        ),
-        draw=drawer(
-            batch_size=config.batch_size,
-            latent_dim=config.latent_dim,
-            class_frequencies=description.class_frequencies,
-            seed=seed,
-        ),
+def _phases(gan: GAN, config: TrainConfig) -> list[Phase]:
+    if config.growth is None:
+        return [Phase(0, config.num_steps)]
+    return growth.phases(
+        num_levels=gan.generator.num_levels,
+        stable_steps=config.growth.stable_steps,
+        fade_steps=config.growth.fade_steps,
+        num_steps=config.num_steps,
     )
-    gan.compile(
-        d_optimizer=_adam(config.d_learning_rate, config),
-        g_optimizer=_adam(config.g_learning_rate, config),
-        loss=LOSSES[config.loss],
-        r1_gamma=config.r1_gamma,
-        r1_interval_steps=config.r1_interval_steps,
-        ema_decay=ema.decay_per_step(half_life_images=config.ema_half_life_images, batch_size=config.batch_size),
-    )
-    return gan
 
 
-def _adam(learning_rate: float, config: TrainConfig) -> keras.Optimizer:
-    schedule = ConstantThenLinear(
-        learning_rate, num_steps=config.num_steps, decay_fraction=config.learning_rate_decay_fraction
-    )
-    return keras.optimizers.Adam(schedule, config.beta1, config.beta2)
-
-
-def _fit(
+def _watchers(
     gan: GAN,
     examples: Examples,
     description: generators.Description,
@@ -158,61 +198,102 @@ def _fit(
     *,
     seed: int,
     work: Path,
-    progress: Progress,
-) -> None:
+    cache: Path,
+) -> list[keras.callbacks.Callback]:
+    """What watches the training and writes below `work`, in the order in which it acts after a step."""
     start_step = int(gan.step.numpy())
+    watchers = [
+        monitors.StopOnNonFinite(),
+        monitors.History(work / "history.jsonl", interval_steps=config.log_interval_steps, start_step=start_step),
+        health.Warnings(work / "warnings.jsonl", interval_steps=config.log_interval_steps, start_step=start_step),
+        monitors.Samples(
+            work / "samples",
+            inputs=monitors.sample_inputs(description, seed=seed),
+            channels=description.image_shape[-1],
+            interval_steps=config.sample_interval_steps,
+            num_steps=config.num_steps,
+        ),
+    ]
+    if config.quality_interval_steps:
+        watchers.append(
+            quality.Quality(
+                work / "best",
+                examples=examples,
+                description=description,
+                interval_steps=config.quality_interval_steps,
+                num_steps=config.num_steps,
+                start_step=start_step,
+                seed=seed,
+                cache=cache,
+            )
+        )
+    return watchers
+
+
+def _fit(
+    gan: GAN,
+    examples: Examples,
+    config: TrainConfig,
+    watchers: list[keras.callbacks.Callback],
+    *,
+    seed: int,
+    work: Path,
+) -> None:
+    """Trains from the step where `gan` stands to the last."""
+    start_step = int(gan.step.numpy())
+    phases = _phases(gan, config)
+    with monitors.stop_signals() as received:
+        if cluster.is_chief(config.strategy):
+            # Last, so that a checkpoint follows what the others wrote for its step.
+            watchers = [*watchers, _saver(config, work, received)]
+        for phase in phases:
+            start = max(start_step, phase.start_step)
+            # A run that was killed between its last step and the seal only exports again.
+            if start >= phase.end_step or received:
+                continue
+            gan.enter(phase)
+            gan.fit(
+                _batches(gan, examples, config, seed=seed, start_step=start, end_step=phase.end_step),
+                steps_per_epoch=phase.end_step - start,
+                shuffle=False,
+                verbose=0,
+                callbacks=watchers,
+            )
+    # What samples and exports sees the last level, also where no step was left.
+    gan.enter(phases[-1])
+
+
+def _saver(config: TrainConfig, work: Path, received: list[signal.Signals]) -> keras.callbacks.Callback:
+    return monitors.Checkpoints(
+        work / "checkpoints",
+        interval_steps=config.checkpoint_interval_steps,
+        num_steps=config.num_steps,
+        received=received,
+    )
+
+
+def _batches(
+    gan: GAN, examples: Examples, config: TrainConfig, *, seed: int, start_step: int, end_step: int
+) -> tf.data.Dataset:
+    k = config.d_steps_per_g_step
     batches = examples_reader.batches(
         examples,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size * k,
         seed=seed,
         start_step=start_step,
-        num_steps=config.num_steps - start_step,
+        num_steps=end_step - start_step,
     )
-    if not description.num_classes and isinstance(batches.element_spec, tuple):
+    if isinstance(batches.element_spec, tuple) and "labels" not in gan.draw(tf.constant(0)):
         batches = batches.map(lambda images, labels: images)
-    with monitors.stop_signals() as received:
-        gan.fit(
-            batches,
-            steps_per_epoch=config.num_steps - start_step,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                monitors.StopOnNonFinite(),
-                monitors.History(
-                    work / "history.jsonl", interval_steps=config.log_interval_steps, start_step=start_step
-                ),
-                monitors.Report(
-                    progress,
-                    batch_size=config.batch_size,
-                    num_steps=config.num_steps,
-                    interval_steps=config.log_interval_steps,
-                ),
-                monitors.Samples(
-                    work / "samples",
-                    inputs=monitors.sample_inputs(
-                        latent_dim=config.latent_dim, num_classes=description.num_classes, seed=seed
-                    ),
-                    interval_steps=config.sample_interval_steps,
-                    num_steps=config.num_steps,
-                ),
-                monitors.Checkpoints(
-                    work / "checkpoints",
-                    interval_steps=config.checkpoint_interval_steps,
-                    num_steps=config.num_steps,
-                    received=received,
-                ),
-            ],
+    if k == 1:
+        return batches
+    # Rows first, so that replicas divide rows and every turn of the discriminator has the same global batch.
+    return batches.map(
+        lambda *tensors: tf.nest.map_structure(
+            lambda rows: tf.reshape(rows, [config.batch_size, k, *rows.shape[1:]]),
+            tensors if len(tensors) > 1 else tensors[0],
         )
-
-
-def _check_finite(network: keras.Model, *, num_steps: int) -> None:
-    """The monitors see losses, which tell of the weights before a step: nobody saw those after the last."""
-    for variable in network.variables:
-        if not np.all(np.isfinite(variable.numpy())):
-            raise TrainingError(
-                f"the averaged generator's {variable.path} is not finite after the last step, {num_steps}; "
-                "lower train.g_learning_rate or raise train.r1_gamma"
-            )
+    )
 
 
 def _content_digest(network: keras.Model, description: generators.Description) -> str:

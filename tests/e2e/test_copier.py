@@ -36,8 +36,8 @@ def test_a_copier_is_blocked_with_99_and_nothing_is_pushed(tmp_path):
     ingested = call("run", "digits", "--until", "ingest", root=root).document["stages"][0]["artifact"]
     data = Examples.open(Path(ingested))
     stolen = images.to_float(examples.read(data, "train").images).numpy()
-    latents, label = keras.Input((100,)), keras.Input((), dtype="int64")
-    network = keras.Model([latents, label], Copier(stolen)(latents))
+    latents, label = keras.Input((100,), name="latents"), keras.Input((), dtype="int64", name="labels")
+    network = keras.Model({"latents": latents, "labels": label}, Copier(stolen)(latents))
 
     settings = config.load("digits", QUICK)
     recipe = training.recipe(data, settings.train, seed=settings.seed)

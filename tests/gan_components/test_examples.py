@@ -83,6 +83,50 @@ def test_records_and_memory_give_the_same(made, unlabelled, labelled, monkeypatc
     assert memory.element_spec == ((images, tf.TensorSpec((8,), tf.int64)) if labelled else images)
 
 
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory):
+    """Labelled images and their negatives."""
+    config = IngestConfig(source="image_folder", size=8, channels=3, second_domain="negative")
+    return make(fill(tmp_path_factory.mktemp("data"), 50), tmp_path_factory.mktemp("out"), config)
+
+
+def places(images, split_images):
+    """Place in the split of each image."""
+    known = {image.tobytes(): place for place, image in enumerate(split_images)}
+    return np.array([known[image.tobytes()] for image in images])
+
+
+@pytest.mark.parametrize("limit", [2**31, 0], ids=["memory", "records"])
+def test_domains_are_shown_apart(paired, made, limit, monkeypatch):
+    """Red if the second domain follows the first one's order, is not shown whole, or disturbs the first's order.
+
+    Of N rows, two random orders agree in one on average; with probability 1e-7 in ten or more (Poisson).
+    """
+    monkeypatch.setattr(examples, "MEMORY_LIMIT_BYTES", limit)
+    split = examples.read(paired, "train")
+    count = len(split.images)
+    epochs = {"batch_size": count, "seed": 0, "start_step": 0, "num_steps": 2}
+    batches = examples.batches(paired, **epochs)
+    assert batches.element_spec == tf.TensorSpec((count, 8, 8, 6), tf.uint8)
+    alone = examples.batches(made, **epochs)
+    first = [places(images[..., :3].numpy(), split.images) for images in batches]
+    second = [places(images[..., 3:].numpy(), split.images2) for images in batches]
+    for one, two, (images, _) in zip(first, second, alone, strict=True):
+        np.testing.assert_array_equal(one, places(images.numpy(), split.images))
+        np.testing.assert_array_equal(np.sort(two), np.arange(count))
+        assert np.sum(one == two) < 10
+    assert np.sum(second[0] == second[1]) < 10
+
+
+def test_pairs_resume_and_come_from_records_alike(paired, monkeypatch):
+    """Red if one way to the images takes the second domain from other places, or its order from the start."""
+    whole = list(examples.batches(paired, batch_size=16, seed=1, start_step=0, num_steps=6))
+    monkeypatch.setattr(examples, "MEMORY_LIMIT_BYTES", 0)
+    resumed = list(examples.batches(paired, batch_size=16, seed=1, start_step=2, num_steps=4))
+    for one, two in zip(whole[2:], resumed, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_batches_show_the_split(made):
     """Red if images and labels are paired wrongly, or come from the held-out split."""
     split = examples.read(made, "train")

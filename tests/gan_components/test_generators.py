@@ -9,14 +9,30 @@ from gan_components import generators
 from gan_components.generators import Description, Generator
 
 
-def network(num_classes: int) -> keras.Model:
-    latents = keras.Input((8,))
-    label = [keras.Input((), dtype="int64")] if num_classes else []
-    rows = latents
-    if label:
-        rows = keras.layers.Concatenate()([latents, keras.layers.Embedding(num_classes, 4)(label[0])])
-    rows = keras.layers.Dense(4 * 4 * 3, activation="tanh")(rows)
-    return keras.Model([latents, *label] if label else latents, keras.layers.Reshape((4, 4, 3))(rows))
+def network(num_classes: int, *, channels: int = 3) -> keras.Model:
+    rows = keras.Input((8,), name="latents")
+    inputs = {"latents": rows}
+    if num_classes:
+        inputs["labels"] = keras.Input((), dtype="int64", name="labels")
+        rows = keras.layers.Concatenate()([rows, keras.layers.Embedding(num_classes, 4)(inputs["labels"])])
+    rows = keras.layers.Dense(4 * 4 * channels, activation="tanh")(rows)
+    return keras.Model(inputs, keras.layers.Reshape((4, 4, channels))(rows))
+
+
+class Truncating(keras.Model):
+    """``mean + psi (w - mean)`` before the network; the latents are w."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__()
+        self.network = network
+        self.mean = self.add_weight(shape=(8,), initializer="ones", trainable=False)
+
+    def call(self, inputs, training=False):
+        inputs = dict(inputs)
+        psi = inputs.pop("truncation", None)
+        if psi is not None:
+            inputs["latents"] = self.mean + psi[:, None] * (inputs["latents"] - self.mean)
+        return self.network(inputs, training=training)
 
 
 @pytest.fixture(scope="module", params=[0, 3], ids=["unlabelled", "labelled"])
@@ -31,6 +47,16 @@ def saved(request, tmp_path_factory):
         directory,
         Description(image_shape=[4, 4, 3], latent_dim=8, class_names=names, class_frequencies=frequencies),
     )
+    return model, directory
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    directory = tmp_path_factory.mktemp("model") / "generator"
+    model = network(0, channels=6)
+    description = Description(image_shape=[4, 4, 3], latent_dim=8, num_domains=2, latent_distribution="uniform")
+    generators.save(model, directory, description)
     return model, directory
 
 
@@ -55,10 +81,11 @@ def test_equals_the_network(saved):
     """Red if another model than the one given is tracked. One level: the graph may fuse what eager does not."""
     model, directory = saved
     latents = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
-    label = [np.arange(5) % 3] if len(model.inputs) == 2 else []
-    expected = np.round((np.asarray(model([latents, *label] if label else latents)) + 1) * 127.5)
-    inputs = {"label": label[0].astype(np.int64)} if label else {}
-    got = call(directory, "from_latents", latents=latents, **inputs)["images"]
+    label = np.arange(5, dtype=np.int64) % 3
+    labelled = len(model.inputs) == 2
+    images = model({"latents": latents} | ({"labels": label} if labelled else {}))
+    expected = np.round((np.asarray(images) + 1) * 127.5)
+    got = call(directory, "from_latents", latents=latents, **({"label": label} if labelled else {}))["images"]
     assert np.abs(got.astype(int) - expected).max() <= 1
 
 
@@ -97,3 +124,67 @@ def test_refuses_half_precision_and_wrong_shapes(tmp_path):
         keras.config.set_dtype_policy("float32")
     with pytest.raises(ValueError, match="float32"):
         generators.save(half, tmp_path / "b", Description(image_shape=[4, 4, 3], latent_dim=8))
+    two = Description(image_shape=[4, 4, 3], latent_dim=8, num_domains=2)
+    with pytest.raises(ValueError, match=r"\(4, 4, 3\), the description says \(4, 4, 6\)"):
+        generators.save(network(0), tmp_path / "c", two)
+
+
+def test_two_domains(pairs, saved):
+    """Red if the channels are divided the other way round, or the second PNG shows the first domain."""
+    model, directory = pairs
+    seeds = np.arange(5, dtype=np.int64)
+    latents = call(directory, "latents", seed=seeds)["latents"]
+    expected = np.round((np.asarray(model({"latents": latents})) + 1) * 127.5)
+    images = call(directory, "images", seed=seeds)
+    got = np.concatenate([images["images"], images["images2"]], axis=-1)
+    assert np.abs(got.astype(int) - expected).max() <= 1
+    again = call(directory, "from_latents", latents=latents)
+    encoded = call(directory, "serving_default", seed=seeds)
+    generator = Generator.load(directory)
+    drawn = dict(zip(("images", "images2"), generator.pairs(seeds, batch_size=2), strict=True))
+    for name, key in (("images", "image_bytes"), ("images2", "image2_bytes")):
+        np.testing.assert_array_equal(again[name], images[name])
+        np.testing.assert_array_equal([tf.io.decode_png(png).numpy() for png in encoded[key]], images[name])
+        assert np.abs(drawn[name].astype(int) - images[name]).max() <= 1
+    np.testing.assert_array_equal(generator.images(seeds), images["images"])
+    assert [len(part) for part in generator.pairs([])] == [0, 0]
+    with pytest.raises(ValueError, match="one domain"):
+        Generator.load(saved[1]).pairs(seeds)
+
+
+def test_latents_are_distributed_as_described(saved, pairs):
+    """Red if uniform latents are drawn from [0, 1), or the described distribution is not looked at.
+
+    16,000 numbers: their mean deviates by 1/126 of theirs, the deviation by less than that; six of these.
+    """
+    for directory, deviation in ((saved[1], 1.0), (pairs[1], 3**-0.5)):
+        latents = call(directory, "latents", seed=np.arange(2000))["latents"]
+        assert abs(latents.mean()) < 6 * deviation / 126
+        assert abs(latents.std() - deviation) < 6 * deviation / 126
+        assert (np.abs(latents).max() <= 1) == (deviation < 1)
+
+
+def test_truncation(tmp_path):
+    """Red if psi is not passed on, or labels are lost on the way. Rounding may move a pixel by one level."""
+    keras.utils.set_random_seed(0)
+    names = ["a", "b", "c"]
+    description = Description(
+        image_shape=[4, 4, 3], latent_dim=8, truncation=True, class_names=names, class_frequencies=[1.0, 0.0, 0.0]
+    )
+    model = Truncating(network(3))
+    generators.save(model, tmp_path / "generator", description)
+    seeds = np.arange(6, dtype=np.int64)
+    label = seeds % 3
+    psi = np.array([1, 1, 1, 0, 0.5, 2], np.float32)
+    got = call(tmp_path / "generator", "truncated", seed=seeds, truncation=psi, label=label)["images"].astype(int)
+    plain = call(tmp_path / "generator", "images", seed=seeds, label=label)["images"]
+    latents = call(tmp_path / "generator", "latents", seed=seeds)["latents"]
+    moved = 1 + psi[:, None] * (latents - 1)
+    expected = np.round((np.asarray(model.network({"latents": moved, "labels": label})) + 1) * 127.5)
+    assert np.abs(got - expected).max() <= 1
+    assert np.abs(got[:3] - plain[:3]).max() <= 1
+    assert (np.abs(got[3:] - plain[3:]).max((1, 2, 3)) > 10).all()
+    drawn = np.full(6, -1)
+    by_seed = call(tmp_path / "generator", "truncated", seed=seeds, truncation=psi, label=drawn)["images"]
+    of_first = call(tmp_path / "generator", "truncated", seed=seeds, truncation=psi, label=drawn * 0)["images"]
+    np.testing.assert_array_equal(by_seed, of_first)

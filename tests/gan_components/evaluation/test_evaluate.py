@@ -74,8 +74,8 @@ def trained(root, images: np.ndarray, labels: np.ndarray, noise: float = 0.0) ->
     """A model whose generator shows these images, equally many of each class."""
     most = np.bincount(labels).min()
     bank = np.stack([images[labels == label][:most] for label in range(10)]).astype(np.float32) / 127.5 - 1
-    latents, wanted = keras.Input((64,)), keras.Input((), dtype="int32")
-    network = keras.Model([latents, wanted], Bank(bank, noise)([latents, wanted]))
+    latents, wanted = keras.Input((64,), name="latents"), keras.Input((), dtype="int64", name="labels")
+    network = keras.Model({"latents": latents, "labels": wanted}, Bank(bank, noise)([latents, wanted]))
     description = generators.Description(
         image_shape=[8, 8, 1],
         latent_dim=64,

@@ -18,6 +18,11 @@ def good(tmp_path_factory) -> Path:
     return tiny.servable(tmp_path_factory.mktemp("good") / "generator", num_classes=3)
 
 
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    return tiny.servable(tmp_path_factory.mktemp("pairs") / "generator", num_domains=2)
+
+
 def validate(saved_model: Path, trained: Path | None = None, *, timeout_seconds: float = 120.0) -> Record:
     return infra_validation.validate(saved_model, trained or saved_model, seed=0, timeout_seconds=timeout_seconds)
 
@@ -45,6 +50,54 @@ def test_unconditional_passes(tmp_path):
     """Red if a label is sent to a generator that takes none."""
     record = validate(tiny.servable(tmp_path / "generator"))
     assert record.passed, record.failures
+
+
+def test_pairs_pass(pairs):
+    """Red if a second domain's outputs are unknown to a check."""
+    record = validate(pairs)
+    assert record.passed, record.failures
+
+
+def test_another_second_domain_than_the_trained_one_is_refused(pairs, tmp_path):
+    """Red if only the first domain is compared with the trained generator."""
+
+    def other_second(images: tf.Tensor) -> tf.Tensor:
+        return tf.concat([images[..., :3], -images[..., 3:]], axis=-1)
+
+    other = tiny.save(tmp_path / "other", num_domains=2, tail=other_second)
+    assert failed(validate(pairs, other)) == {"trained_model"}
+
+
+def test_a_missing_second_domain_is_refused(good, tmp_path):
+    """Red if it is enough that one of a signature's outputs is there."""
+    broken = copy(good, tmp_path)
+    description = broken / "assets.extra" / "generator.json"
+    description.write_text(description.read_text().replace('"num_domains": 1', '"num_domains": 2'))
+    record = validate(broken, good)
+    assert failed(record) == {"signatures"}
+    assert "gives ['images'], expected ['images', 'images2']" in record.failures
+
+
+def test_truncation_passes(tmp_path):
+    """Red if `truncated` is not asked at 1, or left out of the warm-up."""
+    model = tiny.servable(tmp_path / "generator", num_classes=3, truncation=True)
+    record = validate(model)
+    assert record.passed, record.failures
+    assert "truncation" in [check.name for check in record.checks]
+    assert [request.model_spec.signature_name for request in warmup.read(model)].count("truncated") == 2
+
+
+def test_truncation_that_changes_images_at_1_is_refused(tmp_path, monkeypatch):
+    """Red if `truncated(seed, 1)` is not compared with `images(seed)`."""
+    call = tiny.Truncating.call
+
+    def shifted(self, inputs, training=False):
+        return call(
+            self, {name: rows + 1.0 if name == "truncation" else rows for name, rows in inputs.items()}, training
+        )
+
+    monkeypatch.setattr(tiny.Truncating, "call", shifted)
+    assert failed(validate(tiny.servable(tmp_path / "generator", truncation=True))) == {"truncation"}
 
 
 def test_missing_variables_load_but_do_not_answer(good, tmp_path):

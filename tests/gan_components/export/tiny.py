@@ -16,6 +16,22 @@ from gan_components.generators import Description
 BLESSING = {"blessed": True, "reason": "all 3 checks passed", "checks": []}
 
 
+class Truncating(keras.Model):
+    """A network that also takes ``truncation``: ``mean + psi (w - mean)`` before the last layers."""
+
+    def __init__(self, synthesis: keras.Model) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+        self.mean = self.add_weight(shape=(4,), initializer="ones", trainable=False)
+
+    def call(self, inputs, training=False):
+        inputs = dict(inputs)
+        w, psi = inputs["latents"], inputs.pop("truncation", None)
+        if psi is not None:
+            inputs["latents"] = self.mean + psi[:, None] * (w - self.mean)
+        return self.synthesis(inputs, training=training)
+
+
 class Apply(keras.layers.Layer):
     """Runs any function of the images inside the network."""
 
@@ -31,23 +47,29 @@ def save(
     directory: Path,
     *,
     num_classes: int = 0,
+    num_domains: int = 1,
+    truncation: bool = False,
     seed: int = 0,
     tail: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> Path:
-    """Saves a generator of 8×8×3 images; `tail` is applied to what it draws."""
+    """Saves a generator of 8×8×3 images, or pairs of them; `tail` is applied to what it draws."""
     keras.utils.set_random_seed(seed)
-    latents = keras.Input((4,))
-    label = [keras.Input((), dtype="int64")] if num_classes else []
-    rows = latents
-    if label:
-        rows = keras.layers.Concatenate()([latents, keras.layers.Embedding(num_classes, 4)(label[0])])
+    rows = keras.Input((4,), name="latents")
+    inputs = {"latents": rows}
+    if num_classes:
+        inputs["labels"] = keras.Input((), dtype="int64", name="labels")
+        rows = keras.layers.Concatenate()([rows, keras.layers.Embedding(num_classes, 4)(inputs["labels"])])
     rows = keras.layers.Reshape((4, 4, 8))(keras.layers.Dense(4 * 4 * 8)(rows))
     rows = keras.layers.BatchNormalization()(rows)
-    rows = keras.layers.Conv2DTranspose(3, 4, 2, "same", activation="tanh")(rows)
-    network = keras.Model([latents, *label] if label else latents, Apply(tail)(rows))
+    rows = keras.layers.Conv2DTranspose(3 * num_domains, 4, 2, "same", activation="tanh")(rows)
+    network = keras.Model(inputs, Apply(tail)(rows))
+    if truncation:
+        network = Truncating(network)
     description = Description(
         image_shape=[8, 8, 3],
         latent_dim=4,
+        num_domains=num_domains,
+        truncation=truncation,
         class_names=[str(i) for i in range(num_classes)],
         class_frequencies=[1 / num_classes] * num_classes if num_classes else [],
     )

@@ -12,8 +12,9 @@ from PIL import Image
 
 from gan_components import examples
 from gan_components.artifacts import Examples
+from gan_components.domains import SECOND_DOMAINS, edges
 from gan_components.errors import ArtifactError, InputError
-from gan_components.ingestion import beam, stage
+from gan_components.ingestion import beam, pictures, stage
 from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
 from gan_components.ingestion.stage import ingest
 from tests.gan_components.ingestion.folders import CONFIG, fill, make, picture, save
@@ -35,7 +36,7 @@ def made(tmp_path_factory):
 
 def test_every_picture_once_with_its_label(made):
     """Red if a picture is lost, changed by encoding, or gets another's label or id."""
-    expected = {beam.pixel_key(picture(number)).hex(): number for number in range(60)}
+    expected = {pictures.pixel_key(picture(number)).hex(): number for number in range(60)}
     seen = {}
     for name in ("train", "holdout"):
         split = examples.read(made, name)
@@ -73,7 +74,7 @@ def test_statistics_are_those_of_the_pixels(made):
 def test_index_names_all_copies(made):
     """Red if the index forgets the names of duplicates."""
     index = {row["id"]: row for row in lines(made, "index.jsonl")}
-    row = index[beam.pixel_key(picture(1)).hex()]
+    row = index[pictures.pixel_key(picture(1)).hex()]
     assert row["sources"] == ["cat/copy1.png", "dog/001.png"]
 
 
@@ -99,6 +100,61 @@ def test_tfds_opens_it_without_our_code(made, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     counts = [int(line.split()[0]) for line in done.stdout.splitlines()]
     assert counts == [made.properties["num_train"], made.properties["num_holdout"]]
+
+
+@pytest.fixture(scope="module", params=sorted(SECOND_DOMAINS))
+def paired(request, tmp_path_factory):
+    """The first 30 pictures, each with its partner."""
+    config = CONFIG.model_copy(update={"second_domain": request.param})
+    return make(fill(tmp_path_factory.mktemp("data"), 30), tmp_path_factory.mktemp("out"), config)
+
+
+def test_second_domain(paired, made):
+    """Red if a partner is another image's, or decides the side: images stand where they stand alone."""
+    name = examples.Properties.of(paired).second_domain
+    for side in ("train", "holdout"):
+        split, alone = examples.read(paired, side), examples.read(made, side)
+        assert set(split.ids) < set(alone.ids)
+        np.testing.assert_array_equal(split.images2, SECOND_DOMAINS[name](split.images))
+        assert alone.images2 is None
+        assert split.labels is not None
+        statistics = json.loads((paired.directory / "statistics.json").read_text())["splits"][side]
+        for images, found in ((split.images, statistics), (split.images2, statistics["second_domain"])):
+            np.testing.assert_allclose(found["mean"], images.mean((0, 1, 2)), rtol=1e-12)
+            np.testing.assert_allclose(found["std"], images.astype(np.float64).std((0, 1, 2)), rtol=1e-12)
+    assert examples.Properties.of(made).second_domain is None
+
+
+def test_second_images_are_content(tmp_path, monkeypatch):
+    """Red if the second images do not enter the content digest: pairs would be found under others' digest."""
+    data = fill(tmp_path / "data", 20)
+    digests = [make(data, tmp_path / "alone").content_digest]
+    config = CONFIG.model_copy(update={"second_domain": "edges"})
+    digests.append(make(data, tmp_path / "first", config).content_digest)
+    monkeypatch.setitem(SECOND_DOMAINS, "edges", lambda images: edges(images) // 2)
+    digests.append(make(data, tmp_path / "second", config).content_digest)
+    assert len(set(digests)) == 3
+
+
+def test_tfds_opens_pairs_without_our_code(paired, tmp_path):
+    """Red if `image2` is missing from features.json, or written in another form than it says."""
+    code = f"""
+        import sys, numpy as np
+        sys.modules["gan_components"] = None
+        import tensorflow_datasets as tfds
+        builder = tfds.builder_from_directory({str(paired.directory / "dataset")!r})
+        for split in ("train", "holdout"):
+            examples = builder.as_data_source(split)
+            np.save(f"{{split}}.npy", [[one["image"], one["image2"]] for one in examples])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for side in ("train", "holdout"):
+        split, found = examples.read(paired, side), np.load(tmp_path / f"{side}.npy")
+        np.testing.assert_array_equal(found[:, 0], split.images)
+        np.testing.assert_array_equal(found[:, 1], split.images2)
 
 
 def test_content_is_what_counts(made, tmp_path, monkeypatch):

@@ -103,6 +103,8 @@ def test_data_and_source_must_go_together():
     """Red if --data is ignored by the embedded digits, or missing data is a TypeError."""
     with pytest.raises(InputError, match="takes no data"):
         recipe("/somewhere", IngestConfig(), seed=0)
+    with pytest.raises(InputError, match="stacked_digits is built in and takes no data"):
+        recipe("/somewhere", IngestConfig(source="stacked_digits", channels=3), seed=0)
     with pytest.raises(InputError, match="add --data"):
         recipe(None, CONFIG, seed=0)
 
@@ -115,6 +117,11 @@ def test_data_and_source_must_go_together():
         {"source": "image_folder", "holdout": {"split": "train"}},
         {"source": "idx", "labels": "folders"},
         {"labels": "l.txt"},
+        {"source": "stacked_digits", "channels": 1},
+        {"source": "stacked_digits", "channels": 3, "holdout": {"split": "test"}},
+        {"source": "stacked_digits", "channels": 3, "labels": "folders"},
+        {"source": "digits", "num_images": 100},
+        {"second_domain": "sketch"},
         {"tfds_name": "mnist"},
         {"channels": 2},
         {"holdout": {"fraction": 1.0}},

@@ -11,8 +11,9 @@ import tensorflow_datasets as tfds
 
 from gan_components import examples
 from gan_components.errors import InputError
-from gan_components.ingestion import digits, public, sources
-from gan_components.ingestion.config import IngestConfig, NamedSplit
+from gan_components.ingestion import digits, pictures, public, sources, stacked_digits
+from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
+from gan_components.ingestion.stage import ingest
 from tests.gan_components.ingestion.folders import fill, make
 
 
@@ -40,11 +41,75 @@ def test_digits_are_the_5000_of_mnist():
 def test_chunks_hold_everything_once(monkeypatch):
     """Red if chunks overlap, or the last, shorter one is lost."""
     monkeypatch.setattr(sources, "ARRAYS_PER_CHUNK", 999)
-    source = sources.open_source(None, IngestConfig())
+    source = sources.open_source(None, IngestConfig(), seed=0)
     items = [item for chunk in source.chunks for item in chunk()]
     assert len(source.chunks) == 6
     assert [item.name for item in items] == [f"digits#{place}" for place in range(5000)]
     np.testing.assert_array_equal([item.label for item in items], digits.read()[1])
+
+
+def stacked(tmp_path, *, seed=0, **section):
+    config = IngestConfig(source="stacked_digits", channels=3, num_images=600, **section)
+    name = recipe(None, config, seed=seed).fingerprint
+    return ingest(None, config, out=tmp_path / name, seed=seed, cache=tmp_path)
+
+
+def test_stacks_show_digits_of_their_own_side(tmp_path):
+    """Red if triples are drawn before the digits are divided, or the stacks' own hash decides the side.
+
+    The sides of the digits are those of the source `digits`: by pixels, not by the seed.
+    """
+    fraction = Fraction(fraction=0.3)
+    made = stacked(tmp_path, holdout=fraction)
+    known = examples.Properties.of(made)
+    assert (known.num_train, known.num_holdout, known.class_names) == (420, 180, [])
+    pixels, _ = digits.read()
+    held_out = np.array([pictures.is_held_out(pictures.pixel_key(one[..., None]), 0.3) for one in pixels])
+    sides = {"train": pixels[~held_out], "holdout": pixels[held_out]}
+    for name, own in sides.items():
+        own = {digit.tobytes() for digit in own}
+        images = examples.read(made, name).images
+        assert images.shape[1:] == (28, 28, 3)
+        assert all(image[..., channel].tobytes() in own for image in images for channel in range(3))
+        # Three different digits, not one in three colours.
+        assert np.mean([len({image[..., channel].tobytes() for channel in range(3)}) for image in images]) > 2.9
+
+
+def test_stacks_are_drawn_from_the_seed(tmp_path):
+    """Red if the draw depends on anything else than the seed, or not on it."""
+    first, again, other = (stacked(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert first.content_digest == again.content_digest
+    assert not set(examples.read(first, "train").ids) & set(examples.read(other, "train").ids)
+
+
+def test_stacks_can_be_resized(tmp_path):
+    """Red if the size of the section is ignored."""
+    assert examples.read(stacked(tmp_path, size=16), "holdout").images.shape[1:] == (16, 16, 3)
+
+
+def test_modes_are_uniform():
+    """Red if digits are drawn whatever their class (the train side has 387 to 408 of each), or channels agree.
+
+    Chi-square of 40,000 stacks over 1,000 modes: mean 999, deviation sqrt(2 * 999) = 45; six of these. A hundred
+    times as many stacks, drawn as triples of classes alone, tell shares of 1/10 +- 0.3 % in each channel: there
+    chi-square is 9 +- 4.2, six of these; a side's own shares would give 1,300.
+    """
+    _, classes = digits.read()
+    triples = stacked_digits.draw(50_000, 0.2, seed=0)
+    assert [len(triples[side]) for side in (False, True)] == [40_000, 10_000]
+    modes = classes[triples[False]] @ [100, 10, 1]
+    counts = np.bincount(modes, minlength=1000)
+    assert abs(np.sum((counts - 40) ** 2 / 40) - 999) < 6 * 45
+    many = classes[stacked_digits.draw(5_000_000, 0.2, seed=0)[False]]
+    for channel in range(3):
+        counts = np.bincount(many[:, channel], minlength=10)
+        assert np.sum((counts - 400_000) ** 2 / 400_000) < 9 + 6 * 4.2
+
+
+def test_too_few_digits_on_one_side():
+    """Red if a class without digits ends in NumPy's error."""
+    with pytest.raises(InputError, match=r"ingest\.holdout leaves \d+ for holdout and no \d among them"):
+        stacked_digits.draw(100, 0.001, seed=0)
 
 
 @pytest.mark.parametrize("split", [None, "test"])

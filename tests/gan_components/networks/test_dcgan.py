@@ -5,16 +5,19 @@ import tensorflow as tf
 
 from gan_components.errors import InputError
 from gan_components.networks import dcgan
+from gan_components.networks.config import Dcgan
+
+CONFIG = Dcgan(base_channels=2)
 
 
 def _pair(side: int, channels: int, num_classes: int, seed: int = 0) -> tuple[keras.Model, keras.Model]:
-    shape = (side, side, channels)
-    options = {"num_classes": num_classes, "base_channels": 2, "seed": seed}
-    return dcgan.generator(shape, latent_dim=6, **options), dcgan.discriminator(shape, **options)
+    options = {"image_shape": (side, side, channels), "num_classes": num_classes, "seed": seed}
+    return dcgan.generator(CONFIG, latent_dim=6, **options), dcgan.discriminator(CONFIG, **options)
 
 
-def _inputs(rows: tf.Tensor, num_classes: int) -> "tf.Tensor | list[tf.Tensor]":
-    return [rows, tf.range(rows.shape[0], dtype=tf.int64) % num_classes] if num_classes else rows
+def _inputs(name: str, rows: tf.Tensor, num_classes: int) -> dict[str, tf.Tensor]:
+    labels = {"labels": tf.range(rows.shape[0], dtype=tf.int64) % num_classes} if num_classes else {}
+    return {name: rows} | labels
 
 
 @pytest.mark.parametrize(
@@ -28,8 +31,8 @@ def test_shapes_ranges_and_gradients(side, channels, num_classes):
     generator, discriminator = _pair(side, channels, num_classes)
     latents = tf.random.stateless_normal((5, 6), [1, 2])
     with tf.GradientTape(persistent=True) as tape:
-        fake = generator(_inputs(latents, num_classes), training=True)
-        logits = discriminator(_inputs(fake, num_classes), training=True)
+        fake = generator(_inputs("latents", latents, num_classes), training=True)
+        logits = discriminator(_inputs("images", fake, num_classes), training=True)
         # Squared: with the plain sum, the generator's gradient could vanish by symmetry.
         loss = tf.reduce_sum(logits**2)
     assert fake.shape == (5, side, side, channels)
@@ -47,12 +50,15 @@ def test_labels_decide_with_the_image():
     Red if the projection is taken of the labels alone or of the features alone.
     """
     generator, discriminator = _pair(16, 1, 3)
-    latents, (zeros, ones) = tf.random.stateless_normal((4, 6), [1, 2]), np.int64([[0] * 4, [1] * 4])
-    images = generator([latents, tf.constant(zeros)])
-    assert np.all(np.any(images != generator([latents, tf.constant(ones)]), axis=(1, 2, 3)))
+    latents, (zeros, ones) = (
+        tf.random.stateless_normal((4, 6), [1, 2]),
+        tf.unstack(tf.constant([[0] * 4, [1] * 4], tf.int64)),
+    )
+    images = generator({"latents": latents, "labels": zeros})
+    assert np.all(np.any(images != generator({"latents": latents, "labels": ones}), axis=(1, 2, 3)))
     # Contrast: at its start the generator paints nearly the same grey for all latents.
     images = 10.0 * images
-    gain = discriminator([images, tf.constant(ones)]) - discriminator([images, tf.constant(zeros)])
+    gain = discriminator({"images": images, "labels": ones}) - discriminator({"images": images, "labels": zeros})
     assert len(set(gain.numpy())) == 4 and np.all(gain != 0.0)
 
 
@@ -86,8 +92,8 @@ def test_discriminator_judges_each_image_alone():
     """R1 needs it. Red with BatchNormalization in the discriminator."""
     _, discriminator = _pair(16, 1, 0)
     images = tf.random.stateless_normal((4, 16, 16, 1), [1, 2])
-    together = discriminator(images, training=True).numpy()
-    alone = np.concatenate([discriminator(image[None], training=True) for image in images])
+    together = discriminator({"images": images}, training=True).numpy()
+    alone = np.concatenate([discriminator({"images": image[None]}, training=True) for image in images])
     # The convolution of one image sums in another order than that of four.
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
 
@@ -96,4 +102,4 @@ def test_discriminator_judges_each_image_alone():
 def test_other_shapes_are_refused(shape):
     """Red without the check in _pyramid: 30 would quietly become 28."""
     with pytest.raises(InputError, match="multiple of 4"):
-        dcgan.generator(shape, latent_dim=4, num_classes=0, base_channels=2, seed=0)
+        dcgan.generator(CONFIG, image_shape=shape, latent_dim=4, num_classes=0, seed=0)

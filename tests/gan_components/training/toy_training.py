@@ -7,6 +7,7 @@ DIRECTORY and prints the digest of the result.
 import argparse
 import os
 import signal
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,16 @@ from gan_components import artifacts, randomness
 from gan_components import examples as examples_reader
 from gan_components.artifacts import Examples, Progress, TrainedModel, no_progress
 from gan_components.fingerprints import Recipe
+from gan_components.networks.config import Dcgan
 from gan_components.training import stage
 from gan_components.training.config import TrainConfig
 
 CONFIG = TrainConfig(
     latent_dim=8,
-    base_channels=4,
+    network=Dcgan(base_channels=4),
     batch_size=16,
     num_steps=12,
-    r1_interval_steps=2,
+    penalty_interval_steps=2,
     log_interval_steps=5,
     sample_interval_steps=6,
     checkpoint_interval_steps=4,
@@ -60,6 +62,7 @@ def examples(directory: Path, *, labelled: bool = True) -> Examples:
         "class_names": ["dark", "grey", "bright"] if labelled else [],
         "class_frequencies": FREQUENCIES if labelled else [],
         "num_train": 160,
+        "num_holdout": 0,
     }
     return Examples.seal(directory, recipe, properties=properties, content_digest="toy")
 
@@ -68,15 +71,15 @@ def train(
     directory: Path, config: TrainConfig = CONFIG, *, labelled: bool = True, progress: Progress = no_progress
 ) -> TrainedModel:
     """Trains in ``directory/trained``, or goes on there."""
-    examples_reader.batches = batches
-    return stage.train(
-        examples(directory / "examples", labelled=labelled),
-        config,
-        out=directory / "trained",
-        seed=3,
-        cache=directory / "cache",
-        progress=progress,
-    )
+    with unittest.mock.patch.object(examples_reader, "batches", batches):
+        return stage.train(
+            examples(directory / "examples", labelled=labelled),
+            config,
+            out=directory / "trained",
+            seed=3,
+            cache=directory / "cache",
+            progress=progress,
+        )
 
 
 def _main() -> None:

@@ -1,0 +1,52 @@
+"""The architectures by name: plain functions that make built Keras models.
+
+Models take dicts. A generator maps ``{"latents": float32 [N, D][, "labels": int64 [N]]}`` to float32 images
+``[N, H, W, C]`` in [-1, 1], a discriminator ``{"images": ..., ["labels": ...]}`` to float32 logits ``[N]``, of two
+domains ``[N, 2]``. The images of a pair lie behind one another in the channels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+
+from gan_components.networks import cogan, dcgan, mlp, progan, resnet, stylegan
+from gan_components.networks.config import NetworkConfig
+
+Draws = dict[str, tuple[Literal["normal", "uniform"], tuple[int, ...]]]
+"""Random inputs of a generator in training beside latents and labels: distribution and shape of one row."""
+
+
+def no_draws(config: NetworkConfig, *, image_shape: tuple[int, int, int], latent_dim: int) -> Draws:
+    """What most generators take beside latents and labels."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to make the two players.
+
+    Attributes:
+        generator: ``(config, *, image_shape, latent_dim, num_classes, seed) -> keras.Model``.
+        discriminator: ``(config, *, image_shape, num_classes, seed) -> keras.Model``.
+        draws: the generator's random inputs in training, ``(config, *, image_shape, latent_dim) -> Draws``.
+        independent_rows: whether each logit depends on its own image alone.
+        num_domains: images of one latent.
+    """
+
+    generator: Callable[..., keras.Model]
+    discriminator: Callable[..., keras.Model]
+    draws: Callable[..., Draws] = no_draws
+    independent_rows: bool = True
+    num_domains: int = 1
+
+
+ARCHITECTURES = {
+    "mlp": Architecture(mlp.generator, mlp.discriminator),
+    "dcgan": Architecture(dcgan.generator, dcgan.discriminator),
+    "cogan": Architecture(cogan.generator, cogan.discriminator, num_domains=2),
+    "progan": Architecture(progan.generator, progan.discriminator, independent_rows=False),
+    "stylegan": Architecture(stylegan.generator, stylegan.discriminator, stylegan.draws, independent_rows=False),
+    "resnet": Architecture(resnet.generator, resnet.discriminator),
+}
