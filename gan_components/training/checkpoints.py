@@ -83,6 +83,5 @@ def _checkpoint(gan: GAN) -> tf.train.Checkpoint:
         step=gan.step,
         ada_p=gan.ada_p,
         ada_signs=gan.ada_signs,
-        # Keras metrics are not trackable, their variables are.
         windows={name: metric.variables for name, metric in gan.windows.items()},
     )

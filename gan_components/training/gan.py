@@ -57,6 +57,33 @@ class Objective:
         return [name for name, weight in weights.items() if weight is not None]
 
 
+class Window:
+    """Running mean of a logged value since a reset.
+
+    Its numbers are those of the whole batch, equal on every replica. A Keras metric would add up replicas at every
+    access from outside of a step, which deadlocks where only the chief of several workers looks.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.total = _state(0.0, "float32", f"{name}_total")
+        self.weight = _state(0.0, "float32", f"{name}_weight")
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        return [self.total, self.weight]
+
+    def update_state(self, value: tf.Tensor, weight: "tf.Tensor | float" = 1.0) -> None:
+        self.total.assign_add(weight * value)
+        self.weight.assign_add(tf.cast(weight, tf.float32))
+
+    def result(self) -> tf.Tensor:
+        return tf.math.divide_no_nan(self.total.value, self.weight.value)
+
+    def reset_state(self) -> None:
+        for variable in self.variables:
+            variable.assign(0.0)
+
+
 class GAN(keras.Model):
     """A generator and a discriminator that learn from each other, and the generator's moving average.
 
@@ -115,7 +142,7 @@ class GAN(keras.Model):
         self.d_optimizer, self.g_optimizer = d_optimizer, g_optimizer
         self.objective, self.ema_decay = objective, ema_decay
         names = [*METRICS, *objective.penalties, *(["ada_p"] if objective.ada else [])]
-        self.windows = {name: keras.metrics.Mean(name=name) for name in names}
+        self.windows = {name: Window(name) for name in names}
         if objective.ada:
             self.ada_p.assign(objective.ada.initial_p)
         # An optimizer that is built later has no slots yet when a checkpoint is restored: Keras would drop
@@ -267,7 +294,6 @@ class GAN(keras.Model):
 
     def _logs(self, values: Tensors, *, signs: tf.Tensor) -> Tensors:
         """Moves the controller of augmentation and the windows by what all replicas saw together."""
-        # Every replica holds the same sums, whose share a checkpoint can give back to the last bit.
         everywhere = tf.distribute.get_replica_context().all_reduce
         values, signs = everywhere(tf.distribute.ReduceOp.MEAN, [values, signs])
         if self.objective.ada:
@@ -283,7 +309,7 @@ class GAN(keras.Model):
             values["ada_p"] = p
         penalised = tf.cast(self.step % self.objective.penalty_interval_steps == 0, tf.float32)
         for name, window in self.windows.items():
-            window.update_state(values[name], sample_weight=penalised if name in PENALTIES else None)
+            window.update_state(values[name], penalised if name in PENALTIES else 1.0)
         # Of shape (1,): MultiWorkerMirroredStrategy reduces logs along axis 0 and refuses scalars
         # (keras-team/keras#20585).
         return {name: tf.reshape(window.result(), [1]) for name, window in self.windows.items()}
