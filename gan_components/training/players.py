@@ -10,6 +10,7 @@ import tensorflow as tf
 from gan_components import generators, randomness
 from gan_components.networks.architectures import ARCHITECTURES
 from gan_components.training import augment, ema
+from gan_components.training.adam import FusedAdam
 from gan_components.training.augment_config import Ada, AugmentConfig, DiffAugment
 from gan_components.training.config import TrainConfig
 from gan_components.training.draws import drawer
@@ -111,7 +112,7 @@ def _adam(learning_rate: float, step: keras.Variable, config: TrainConfig) -> ke
     schedule = ConstantThenLinear(
         learning_rate, step=step, num_steps=config.num_steps, decay_fraction=config.learning_rate_decay_fraction
     )
-    return keras.optimizers.Adam(schedule, config.beta1, config.beta2)
+    return FusedAdam(schedule, config.beta1, config.beta2)
 
 
 @contextlib.contextmanager

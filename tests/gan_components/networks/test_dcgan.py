@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from gan_components.errors import InputError
-from gan_components.networks import dcgan
+from gan_components.networks import dcgan, spectral_norm
 from gan_components.networks.config import Dcgan
 
 CONFIG = Dcgan(base_channels=2)
@@ -103,3 +103,89 @@ def test_other_shapes_are_refused(shape):
     """Red without the check in _pyramid: 30 would quietly become 28."""
     with pytest.raises(InputError, match="multiple of 4"):
         dcgan.generator(CONFIG, image_shape=shape, latent_dim=4, num_classes=0, seed=0)
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_spectral_norm_takes_every_kernel_of_the_discriminator(num_classes):
+    """And none of the generator; the logits stay finite and move with one update.
+
+    Red if a layer with a kernel is not wrapped.
+    """
+    config = Dcgan(base_channels=2, spectral_norm=True)
+    options = {"image_shape": (16, 16, 1), "num_classes": num_classes, "seed": 0}
+    discriminator = dcgan.discriminator(config, **options)
+    plain = dcgan.discriminator(CONFIG, **options)
+    normalised = [layer for layer in discriminator.layers if isinstance(layer, spectral_norm.SpectralNorm)]
+    assert len(normalised) == sum(hasattr(layer, "kernel") for layer in plain.layers) >= 3
+    assert [v.shape for v in discriminator.trainable_variables] == [v.shape for v in plain.trainable_variables]
+    images = _inputs("images", tf.random.stateless_normal((4, 16, 16, 1), [1, 2]), num_classes)
+    before = discriminator(images)
+    spectral_norm.update(discriminator)
+    assert np.all(np.isfinite(before)) and np.any(discriminator(images) != before)
+    generator = dcgan.generator(config, latent_dim=6, **options)
+    assert not any(isinstance(layer, spectral_norm.SpectralNorm) for layer in generator.layers)
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+@pytest.mark.parametrize(
+    "side, num_classes, size", [(28, 0, 16 * 6), (28, 3, 16 * 6), (64, 0, 16 * 30), (12, 0, 68)]
+)
+def test_features_are_the_papers(side, num_classes, size, spectral):
+    """16 cells of each of the 2 + 4 (+ 8 + 16) channels; of 12 pixels, 3x3 are left after two halvings: 32 + 36.
+
+    Red if a level is left out, or a map is not pooled.
+    """
+    config = Dcgan(base_channels=2, spectral_norm=spectral)
+    discriminator = dcgan.discriminator(config, image_shape=(side, side, 1), num_classes=num_classes, seed=0)
+    images = tf.random.stateless_normal((3, side, side, 1), [1, 2])
+    features = dcgan.features(discriminator)({"images": images})
+    assert features.shape == (3, size) and features.dtype == tf.float32
+
+
+def test_features_are_the_largest_activations_of_each_cell():
+    """Of 14 pixels the cells are 0-3, 3-6, 7-10, 10-13, of 7 pixels 0-1, 1-3, 3-5, 5-6, as an independent loop
+    over the maps of the convolutions finds them.
+
+    Red if a bound is rounded down where it should be rounded up.
+    """
+    _, discriminator = _pair(28, 1, 0)
+    images = tf.random.stateless_normal((3, 28, 28, 1), [1, 2])
+    expected = []
+    x = images
+    for layer in [layer for layer in discriminator.layers if "conv" in layer.name]:
+        x = tf.nn.leaky_relu(layer(x), 0.2)
+        cells = {14: [(0, 4), (3, 7), (7, 11), (10, 14)], 7: [(0, 2), (1, 4), (3, 6), (5, 7)]}[x.shape[1]]
+        expected += [x[:, a:b, c:d].numpy().max(axis=(1, 2)) for a, b in cells for c, d in cells]
+    np.testing.assert_allclose(dcgan.features(discriminator)({"images": images}), np.hstack(expected), rtol=1e-5)
+
+
+def test_features_follow_the_discriminator():
+    """They hold its weights, not copies. Red if the model is built from a clone."""
+    _, discriminator = _pair(28, 1, 0)
+    features = dcgan.features(discriminator)
+    images = tf.random.stateless_normal((3, 28, 28, 1), [1, 2])
+    before = features({"images": images})
+    kernels = [layer.kernel for layer in discriminator.layers if "conv" in layer.name]
+    assert all(any(kernel is variable for variable in features.variables) for kernel in kernels)
+    kernels[0].assign(2.0 * kernels[0])
+    np.testing.assert_allclose(features({"images": images})[:, :32], 2.0 * before[:, :32], rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_outputs_and_weights_are_float32_under_any_policy(policy):
+    """Red without the dtype of the last layers: the images would come out in bfloat16."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        generator, discriminator = _pair(28, 1, 3)
+    finally:
+        keras.config.set_dtype_policy(previous)
+    latents = tf.random.stateless_normal((4, 6), [1, 2])
+    with tf.GradientTape() as tape:
+        fake = generator(_inputs("latents", latents, 3), training=True)
+        logits = discriminator(_inputs("images", fake, 3), training=True)
+    weights = generator.trainable_variables + discriminator.trainable_variables
+    gradients = tape.gradient(logits, weights)
+    assert {tensor.dtype for tensor in (fake, logits, *gradients)} == {tf.float32}
+    assert {weight.dtype for weight in weights} == {"float32"}
+    assert generator.get_layer("generator_dense").compute_dtype == policy.removeprefix("mixed_")

@@ -23,18 +23,19 @@ def _inputs() -> dict[str, tf.Tensor]:
 
 
 def test_sigma_becomes_the_largest_singular_value():
-    """After 50 iterations to 1e-3: the gap to the second one decides the rate. Every kernel but that of labels.
+    """After 200 iterations to 1e-4: the closest second one, 0.975 of the first, leaves 0.975^400 = 4e-5. Every
+    kernel, the embedding of labels among them.
 
     Red without the iteration, or if the kernel is flattened with its outputs first.
     """
     model = _discriminator()
-    assert len(_layers(model)) == 4
-    for _ in range(50):
+    assert len(_layers(model)) == 5
+    for _ in range(200):
         spectral_norm.update(model)
     for layer in _layers(model):
         matrix = layer.layer.kernel.numpy().reshape(-1, layer.layer.kernel.shape[-1])
         sigma = float(layer.sigma(tf.convert_to_tensor(layer.layer.kernel.value)))
-        assert abs(sigma / np.linalg.svd(matrix, compute_uv=False)[0] - 1) < 1e-3, layer.name
+        assert abs(sigma / np.linalg.svd(matrix, compute_uv=False)[0] - 1) < 1e-4, layer.name
 
 
 def test_calls_leave_kernels_and_vectors_alone():

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gan_components import randomness
 from gan_components.artifacts import TrainedModel
 from gan_components.errors import ArtifactError, ConfigError, TrainingError
 from gan_components.generators import Generator
@@ -27,7 +29,8 @@ def uninterrupted(tmp_path_factory) -> TrainedModel:
 
 
 def _state(model: TrainedModel) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(str(model.directory / "checkpoints" / "step-00000012" / "state"))
+    (last,) = (model.directory / "checkpoints").glob("step-*")
+    reader = tf.train.load_checkpoint(str(last / "state"))
     return {
         name: reader.get_tensor(name)
         for name in reader.get_variable_to_shape_map()
@@ -125,6 +128,29 @@ def test_resume_after_signals(uninterrupted, tmp_path):
     names = sorted(path.name for path in (work / "checkpoints").iterdir())
     assert names == [".partial", "step-00000004", "step-00000005"]
     _assert_same_run(toy_training.train(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_steps(tmp_path):
+    """One run, killed again and again: between checkpoints, right after one, in the middle of a window.
+
+    Red if any of these is left out of the checkpoint: an optimizer, the average, the step, the windows; or if the
+    order of the data or a random stream starts anew in a process.
+    """
+    config = CONFIG.model_copy(update={"num_steps": 60, "checkpoint_interval_steps": 3})
+    steps = sorted(randomness.numpy_generator(0, "kills").choice(np.arange(1, 60), 20, replace=False))
+    # Forked from a process that has imported TensorFlow and not used it: a start costs no import.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([toy_training.__name__])
+    for step in steps:
+        child = context.Process(
+            target=toy_training.train_until_killed, args=(tmp_path / "killed", config, int(step))
+        )
+        child.start()
+        child.join(120)
+        assert child.exitcode == -signal.SIGKILL, step
+    killed = toy_training.train(tmp_path / "killed", config)
+    _assert_same_run(killed, toy_training.train(tmp_path / "whole", config))
 
 
 @pytest.mark.slow

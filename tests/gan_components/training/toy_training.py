@@ -18,7 +18,7 @@ from gan_components import examples as examples_reader
 from gan_components.artifacts import Examples, Progress, TrainedModel, no_progress
 from gan_components.fingerprints import Recipe
 from gan_components.networks.config import Dcgan
-from gan_components.training import stage
+from gan_components.training import monitors, stage
 from gan_components.training.config import TrainConfig
 
 CONFIG = TrainConfig(
@@ -80,6 +80,17 @@ def train(
             cache=directory / "cache",
             progress=progress,
         )
+
+
+def train_until_killed(directory: Path, config: TrainConfig, step: int) -> None:
+    """Dies by SIGKILL after `step`, before its checkpoint if there is one."""
+
+    def report(self: monitors.Report, batch: int, logs: dict) -> None:
+        if int(self.model.step.numpy()) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with unittest.mock.patch.object(monitors.Report, "on_train_batch_end", report):
+        train(directory, config)
 
 
 def _main() -> None:
