@@ -7,15 +7,11 @@ domains ``[N, 2]``. The images of a pair lie behind one another in the channels.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import keras
 
 from gan_components.networks import cogan, dcgan, mlp, progan, resnet, stylegan
-from gan_components.networks.config import NetworkConfig
-
-Draws = dict[str, tuple[Literal["normal", "uniform"], tuple[int, ...]]]
-"""Random inputs of a generator in training beside latents and labels: distribution and shape of one row."""
+from gan_components.networks.config import Draws, NetworkConfig
 
 
 def no_draws(config: NetworkConfig, *, image_shape: tuple[int, int, int], latent_dim: int) -> Draws:

@@ -73,3 +73,6 @@ class Resnet(_Network):
 
 
 NetworkConfig = Annotated[Mlp | Dcgan | Cogan | Progan | Stylegan | Resnet, Field(discriminator="name")]
+
+Draws = dict[str, tuple[Literal["normal", "uniform"], tuple[int, ...]]]
+"""Random inputs of a generator in training beside latents and labels: distribution and shape of one row."""

@@ -13,13 +13,11 @@ constant of the model and styles are not mixed: an image is a function of its ow
 needs it.
 """
 
-from typing import Literal
-
 import keras
 import tensorflow as tf
 
 from gan_components import randomness
-from gan_components.networks.config import Stylegan
+from gan_components.networks.config import Draws, Stylegan
 from gan_components.networks.layers import EqualisedConv2D, EqualisedDense, blur, leaky_relu
 from gan_components.networks.progan import (
     Discriminator,
@@ -31,8 +29,6 @@ from gan_components.networks.progan import (
     painted,
     to_rgb,
 )
-
-Draws = dict[str, tuple[Literal["normal", "uniform"], tuple[int, ...]]]
 
 # Of the moving average of w, a step.
 W_AVERAGE_DECAY = 0.995

@@ -7,9 +7,11 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from gan_components.artifacts import Examples
 from gan_components.fingerprints import Recipe
 from gan_components.networks.config import Dcgan, NetworkConfig
-from gan_components.training.augment_config import AugmentConfig
+from gan_components.training.augment_config import Ada, AugmentConfig
 
 SMOOTHABLE = ("minimax", "non_saturating", "least_squares")
+# Their logits are zero where the discriminator cannot tell: what ADA reads.
+SIGNED = ("minimax", "non_saturating", "hinge")
 GROWING = ("progan", "stylegan")
 
 
@@ -115,6 +117,11 @@ class TrainConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
             )
         if self.label_smoothing and self.loss not in SMOOTHABLE:
             raise ValueError(f"label_smoothing goes with the losses {', '.join(SMOOTHABLE)}, not with {self.loss}")
+        if isinstance(self.augment, Ada) and self.loss not in SIGNED:
+            raise ValueError(
+                f"augment ada goes with the losses {', '.join(SIGNED)}, not with {self.loss}, whose logits have no "
+                "zero that means 'cannot tell'; use diffaugment"
+            )
         if self.growth and self.network.name not in GROWING:
             raise ValueError(f"growth goes with the networks {', '.join(GROWING)}, not with {self.network.name}")
         return self

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from gan_components import randomness
-from gan_components.networks.architectures import Draws
+from gan_components.networks.config import Draws
 
 Tensors = dict[str, tf.Tensor]
 

@@ -23,7 +23,7 @@ def _start(name: str, cases: list[str], variables: dict[str, str]) -> subprocess
 
 
 def _result(child: subprocess.Popen) -> dict:
-    out, errors = child.communicate(timeout=400)
+    out, errors = child.communicate(timeout=900)
     assert child.returncode == 0, errors
     return json.loads(out)
 

@@ -38,6 +38,7 @@ def test_a_window_without_a_penalty_is_refused():
     [
         ({"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing goes with"),
         ({"growth": {"stable_steps": 5, "fade_steps": 5}}, "growth goes with"),
+        ({"loss": "wasserstein", "augment": {"kind": "ada"}}, "augment ada goes with"),
         ({"network": "biggan"}, "does not match any of the expected tags"),
     ],
 )
