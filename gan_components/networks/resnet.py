@@ -11,7 +11,8 @@ al. 2019, https://arxiv.org/abs/1901.09321) replaces normalisation: of the m = 3
 last starts as zero and the others are scaled by ``L^(-1 / (2m - 2))``. Between resolutions images are resampled
 bilinearly at the smaller number of channels, beside a 1x1 convolution that changes it.
 
-What differs from the paper: the generator ends in tanh, since images lie in [-1, 1].
+As in the paper the generator's output is linear, and clipped where it becomes pixels: behind a tanh it learns
+nothing any more once its images are black, which without normalisation comes early.
 """
 
 import functools
@@ -36,7 +37,7 @@ _GAIN = math.sqrt(2.0 / (1.0 + 0.2**2))
 def generator(
     config: Resnet, *, image_shape: tuple[int, int, int], latent_dim: int, num_classes: int, seed: int
 ) -> keras.Model:
-    """Maps ``{"latents": float32 [N, D][, "labels": int64 [N]]}`` to images in [-1, 1].
+    """Maps ``{"latents": float32 [N, D][, "labels": int64 [N]]}`` to images, of which [-1, 1] can be seen.
 
     Labels enter as an embedding joined to the latents.
 
@@ -73,7 +74,7 @@ def generator(
         x = _blocks(x, config, len(sides), seed, f"generator/block{side}")
     x = _pointwise(x, image_shape[-1], seed, "generator/image")
     # Under mixed precision the image, like every output, stays float32.
-    images = layers.Activation("tanh", dtype="float32", name="images")(x)
+    images = layers.Activation("linear", dtype="float32", name="images")(x)
     return keras.Model(inputs, images, name="generator")
 
 

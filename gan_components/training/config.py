@@ -119,8 +119,8 @@ class TrainConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
             raise ValueError(f"label_smoothing goes with the losses {', '.join(SMOOTHABLE)}, not with {self.loss}")
         if isinstance(self.augment, Ada) and self.loss not in SIGNED:
             raise ValueError(
-                f"augment ada goes with the losses {', '.join(SIGNED)}, not with {self.loss}, whose logits have no "
-                "zero that means 'cannot tell'; use diffaugment"
+                f"augment ada goes with the losses {', '.join(SIGNED)}, not with {self.loss}, whose logits have "
+                "no zero that means 'cannot tell'; use diffaugment"
             )
         if self.growth and self.network.name not in GROWING:
             raise ValueError(f"growth goes with the networks {', '.join(GROWING)}, not with {self.network.name}")
