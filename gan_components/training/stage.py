@@ -1,10 +1,11 @@
 """The stage ``train``: Examples in, TrainedModel out."""
 
+import contextlib
 import hashlib
 import logging
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from pydantic import JsonValue
 from gan_components import artifacts, generators
 from gan_components import examples as examples_reader
 from gan_components.artifacts import Examples, Progress, TrainedModel, no_progress
-from gan_components.errors import ConfigError, DivergedError
+from gan_components.errors import ConfigError, DivergedError, TrainingError
 from gan_components.examples import Properties
 from gan_components.fingerprints import Recipe, digest_json
 from gan_components.networks.architectures import ARCHITECTURES
@@ -252,15 +253,30 @@ def _fit(
             if start >= phase.end_step or received:
                 continue
             gan.enter(phase)
-            gan.fit(
-                _batches(gan, examples, config, seed=seed, start_step=start, end_step=phase.end_step),
-                steps_per_epoch=phase.end_step - start,
-                shuffle=False,
-                verbose=0,
-                callbacks=watchers,
-            )
+            with _says_who_is_lost(config, gan):
+                gan.fit(
+                    _batches(gan, examples, config, seed=seed, start_step=start, end_step=phase.end_step),
+                    steps_per_epoch=phase.end_step - start,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=watchers,
+                )
     # What samples and exports sees the last level, also where no step was left.
     gan.enter(phases[-1])
+
+
+@contextlib.contextmanager
+def _says_who_is_lost(config: TrainConfig, gan: GAN) -> Iterator[None]:
+    """Turns the error of a collective operation, which names a node of a graph, into one that names the cause."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if config.strategy != "multi_worker":
+            raise
+        raise TrainingError(
+            f"a worker was lost after step {int(gan.step.numpy())}; start all workers again with the same "
+            "--run-id: the training resumes from its last checkpoint"
+        ) from error
 
 
 def _saver(config: TrainConfig, work: Path, received: list[signal.Signals]) -> keras.callbacks.Callback:
