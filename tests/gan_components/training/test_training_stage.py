@@ -17,7 +17,9 @@ from gan_components import randomness
 from gan_components.artifacts import TrainedModel
 from gan_components.errors import ArtifactError, ConfigError, TrainingError
 from gan_components.generators import Generator
+from gan_components.networks.config import Progan
 from gan_components.training import checkpoints, monitors, players, stage
+from gan_components.training.config import Growth, TrainConfig
 from gan_components.training.gan import GAN, METRICS
 from tests.gan_components.training import toy_training
 from tests.gan_components.training.toy_training import CONFIG
@@ -139,6 +141,26 @@ def test_killed_at_twenty_random_steps(tmp_path):
     """
     config = CONFIG.model_copy(update={"num_steps": 60, "checkpoint_interval_steps": 3})
     steps = sorted(randomness.numpy_generator(0, "kills").choice(np.arange(1, 60), 20, replace=False))
+    _assert_survives(tmp_path, config, steps)
+
+
+@pytest.mark.long
+def test_killed_in_every_phase_of_growing(tmp_path):
+    """4x4 alone, 8x8 fading in, alone, 16x16 fading in, alone, and at the seams between them.
+
+    Red if a resume begins a phase anew, forgets the weight of the new level, or empties the optimizers once more.
+    """
+    changes = {
+        "network": Progan(base_channels=4, max_channels=8),
+        "growth": Growth(stable_steps=4, fade_steps=4),
+        "num_steps": 24,
+        "checkpoint_interval_steps": 1,
+    }
+    _assert_survives(tmp_path, CONFIG.model_copy(update=changes), [2, 4, 6, 8, 10, 12, 14, 16, 20])
+
+
+def _assert_survives(tmp_path: Path, config: TrainConfig, steps: list[int]) -> None:
+    """A run that is killed at each of `steps` in turn ends like one that is not."""
     # Forked from a process that has imported TensorFlow and not used it: a start costs no import.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([toy_training.__name__])
