@@ -11,6 +11,7 @@ input that do the same are one. The numbers differ from the published graph's by
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +19,8 @@ import tensorflow as tf
 from keras import layers
 
 from gan_components.errors import InputError
+from gan_components.metrics.extractor import Extractor, Identity
+from gan_components.metrics.features import inception_weights
 
 TAPS = {"64": 64, "192": 192, "768": 768, "2048": 2048, "logits_unbiased": 1008, "logits": 1008, "sfid": 2023}
 """Layers at which features can be taken, and how many there are.
@@ -29,8 +32,46 @@ channels of 17x17 activations (Nash et al. 2021, https://arxiv.org/abs/2103.0384
 
 SIDE = 299
 _EPSILON = 0.001
+_BATCH_SIZE = 32
 
 Weights = Mapping[str, np.ndarray]
+
+
+def inception_extractor(weights: Path | None, cache: Path, *, layer: str = "2048") -> Extractor:
+    """Features of the FID network: with the layer ``2048``, distances in them are called FID.
+
+    Images of any size; grey ones are repeated into red, green and blue, for which the network was not made: quote
+    such a distance as what it is.
+
+    Args:
+        weights: a file, see :mod:`inception_weights`; None: the published one.
+        cache: root of the shared caches.
+        layer: one of :data:`TAPS`.
+
+    Raises:
+        InputError: no weights, or others.
+    """
+    values, digest = inception_weights.load(weights, cache)
+    whole = network(values)
+    model = keras.Model(whole.input, whole.output[layer])
+    tap = tf.function(
+        lambda images: model(tf.cast(images, tf.float32)),
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
+    )
+
+    def features(images: np.ndarray) -> np.ndarray:
+        colour = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
+        starts = range(0, len(images), _BATCH_SIZE)
+        return np.concatenate([tap(colour[start : start + _BATCH_SIZE]).numpy() for start in starts])
+
+    identity = Identity(
+        name="inception",
+        digest=digest,
+        preprocessing="TensorFlow 1's bilinear resize to 299x299, (x - 128) / 128, grey repeated",
+        layer=layer,
+        dimension=TAPS[layer],
+    )
+    return Extractor(identity, features)
 
 
 def network(weights: Weights) -> keras.Model:

@@ -9,6 +9,7 @@ import pytest
 
 from gan_components.errors import InputError
 from gan_components.metrics.features import inception
+from tests.gan_components.metrics.test_inception_weights import graph_of
 from tests.golden import random_inception
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -114,3 +115,25 @@ def test_other_weights_are_refused(weights, change, message):
     change(changed)
     with pytest.raises(InputError, match=message):
         inception.network(changed)
+
+
+@pytest.mark.slow
+def test_the_extractor_reads_a_frozen_graph(weights, expected, tmp_path):
+    """From a file to features, grey images too; an image's features do not depend on its batch.
+
+    1e-5: the batch decides how sums are split. Red if grey images are refused or a batch is normalised.
+    """
+    path = tmp_path / "graph.pb"
+    path.write_bytes(graph_of(weights))
+    extractor = inception.inception_extractor(path, tmp_path)
+    assert (extractor.identity.name, extractor.identity.layer, extractor.identity.dimension) == (
+        "inception",
+        "2048",
+        2048,
+    )
+    images = random_inception.images("32x32")
+    features = extractor.features(images)
+    assert np.abs(features[:, ::8] - expected["32x32 2048"]).max() < 1e-4
+    np.testing.assert_allclose(extractor.features(images[1:])[0], features[1], rtol=0, atol=1e-5)
+    grey = images[..., :1]
+    np.testing.assert_array_equal(extractor.features(grey), extractor.features(np.concatenate([grey] * 3, -1)))

@@ -26,7 +26,7 @@ def test_every_convolution_has_a_scope_of_its_own():
     assert inception_weights.SCOPES["Mixed_7c.branch3x3dbl_3b"] == "mixed_10/tower_1/mixed/conv_1"
 
 
-def _graph(weights: dict[str, np.ndarray]) -> bytes:
+def graph_of(weights: dict[str, np.ndarray]) -> bytes:
     graph = tf.compat.v1.GraphDef()
 
     def add(name: str, value: np.ndarray) -> None:
@@ -46,7 +46,7 @@ def test_a_graph_gives_the_arrays_of_the_pytorch_file(tmp_path):
     """Bit for bit. Red if a kernel is transposed another way."""
     expected = random_inception.weights(SHAPES)
     path = tmp_path / "classify_image_graph_def.pb"
-    path.write_bytes(_graph(expected))
+    path.write_bytes(graph_of(expected))
     weights, digest = inception_weights.load(path, tmp_path)
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert weights.keys() == expected.keys()
