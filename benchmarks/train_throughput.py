@@ -157,7 +157,8 @@ class Race:
         ours, torch = self.descriptions["ours float32"], self.descriptions["pytorch"]
         if ours["parameters"] != torch["parameters"]:
             raise SystemExit(f"{self.case.name}: the networks differ: {ours} and {torch}")
-        if abs(ours["mflop_per_image"] / torch["mflop_per_image"] - 1) > 1e-3:
+        # DCGAN computes a border of squares that it cuts off, see networks/convolutions.py.
+        if abs(ours["mflop_per_image"] / torch["mflop_per_image"] - 1) > 5e-3:
             raise SystemExit(f"{self.case.name}: the algorithms differ: {ours} and {torch}")
 
     def run(self, *, num_rounds: int, turn_seconds: float) -> dict:
