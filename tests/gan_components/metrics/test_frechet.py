@@ -158,8 +158,9 @@ def test_jackknife_by_moments_equals_jackknife_by_rows(dimension):
 
 
 def test_extrapolation_takes_the_bias_out():
-    """4,000 of N(0, I_16) against 40,000 more: at 4,000 the bias is about (2 d + d (d + 1) / 2) / (2 n) = 0.021 of this
-    side, at infinity what the reference leaves, a tenth of it; the mean of 5 runs within 0.006.
+    """4,000 of N(0, I_16) against 40,000 more: at 4,000 the bias of this side is about
+    (2 d + d (d + 1) / 2) / (2 n) = 0.021, at infinity a tenth of it is left, the reference's; the mean of 5 runs
+    within 0.006.
 
     Red if the line is fitted in n, or the subsets are the first ones of a sorted set.
     """
