@@ -23,11 +23,17 @@ DCGAN = toy_training.CONFIG
 CASES: dict[str, TrainConfig] = {
     # BatchNorm and R1.
     "dcgan": DCGAN,
-    "diffaugment": DCGAN.model_copy(update={"augment": DiffAugment(), "r2_gamma": 1.0, "loss": "relativistic"}),
     # p moves at every step.
-    "ada": DCGAN.model_copy(update={"augment": Ada(interval_steps=1, speed_images=100, target=-0.99)}),
-    "two turns": DCGAN.model_copy(update={"d_steps_per_g_step": 2, "gp_lambda": 10.0, "loss": "wasserstein"}),
-    "spectral norm": DCGAN.model_copy(update={"network": Dcgan(base_channels=4, spectral_norm=True)}),
+    "ada": DCGAN.model_copy(
+        update={
+            "augment": Ada(interval_steps=1, speed_images=100, target=-0.99),
+            "network": Dcgan(base_channels=4, spectral_norm=True),
+            "r2_gamma": 1.0,
+        }
+    ),
+    "two turns": DCGAN.model_copy(
+        update={"augment": DiffAugment(), "d_steps_per_g_step": 2, "gp_lambda": 10.0, "loss": "wasserstein"}
+    ),
     # Noise, mixing, the average of w, and minibatch statistics in groups of 4: a replica's 8 rows are two groups.
     "stylegan": DCGAN.model_copy(update={"network": Stylegan(base_channels=4, max_channels=8, mapping_layers=2)}),
 }
