@@ -63,9 +63,12 @@ class DoublingConv2D(layers.Conv2DTranspose):
             name=name,
         )
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Images twice as high and wide."""
-        outputs = doubled(inputs, tf.convert_to_tensor(self.kernel))
+        # Without gradients of its own where none are taken: a SavedModel could not keep them, and would say so at
+        # every load.
+        compute = doubled if training else _doubled
+        outputs = compute(inputs, tf.convert_to_tensor(self.kernel))
         return tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
 
 
@@ -165,11 +168,15 @@ def doubled(y: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return halved(upstream, kernel), kernel_gradient(upstream, y)
 
+    return _doubled(y, kernel), gradient
+
+
+def _doubled(y: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     height, width = y.shape[1:3]
     channels = kernel.shape[2]
     if channels > FEW and width > NARROW:
         x = tf.nn.conv2d_transpose(y, kernel, [tf.shape(y)[0], 2 * height, 2 * width, channels], STRIDE)
-        return tf.ensure_shape(x, [y.shape[0], 2 * height, 2 * width, channels]), gradient
+        return tf.ensure_shape(x, [y.shape[0], 2 * height, 2 * width, channels])
 
     # The pixels 2p - 1 + v (v = 0, 1) lie between the rows p - 1 + u (u = 0, 1) of y and see them through the
     # kernel's rows 2 (1 - u) + v, and so with the columns. So y makes squares of four pixels by a 2x2 convolution,
@@ -191,7 +198,7 @@ def doubled(y: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
                 for v in (0, 1)
             ]
         )
-    return tf.nn.depth_to_space(squares, 2)[:, 1:-1, 1:-1], gradient
+    return tf.nn.depth_to_space(squares, 2)[:, 1:-1, 1:-1]
 
 
 @tf.custom_gradient
