@@ -74,12 +74,17 @@ def _complete(directory: Path) -> list[Path]:
 
 
 def _checkpoint(gan: GAN) -> tf.train.Checkpoint:
+    # Lists of variables, not the networks: what TensorFlow finds of a Keras model leaves out the layers that
+    # a model keeps in a list, without a word.
+    holders = {
+        "generator": gan.generator,
+        "discriminator": gan.discriminator,
+        "ema_generator": gan.ema_generator,
+        "d_optimizer": gan.d_optimizer,
+        "g_optimizer": gan.g_optimizer,
+    }
     return tf.train.Checkpoint(
-        generator=gan.generator,
-        discriminator=gan.discriminator,
-        ema_generator=gan.ema_generator,
-        d_optimizer=gan.d_optimizer,
-        g_optimizer=gan.g_optimizer,
+        **{name: list(holder.variables) for name, holder in holders.items()},
         step=gan.step,
         ada_p=gan.ada_p,
         ada_signs=gan.ada_signs,
