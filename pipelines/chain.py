@@ -201,7 +201,8 @@ class Run:
     def _evaluate(self, model: TrainedModel, recipe: Recipe) -> Evaluation:
         from gan_components.evaluation.stage import evaluate
 
-        return evaluate(model, self._examples, self.config.evaluate, **self._given(recipe))
+        weights = self.request.weights
+        return evaluate(model, self._examples, self.config.evaluate, weights=weights, **self._given(recipe))
 
     def _given(self, recipe: Recipe) -> dict[str, Any]:
         """What every stage is given beside its artifacts and its section."""
@@ -280,7 +281,8 @@ class Run:
                 "the alias `champion`"
             )
         model = TrainedModel.open(directory)
-        recipe = evaluation.recipe(model, self._examples, self.config.evaluate, seed=self.config.seed)
+        made: dict[Stage, Artifact] = {"ingest": self._examples, "train": model}
+        recipe = _recipe("evaluate", made, self.config, self.request, None)
         with self.workspace.lock(self.workspace.artifact_path(recipe)):
             found, _ = self.workspace.find(Evaluation, recipe)
             if found is None:
@@ -337,7 +339,9 @@ def _recipe(
         case "train":
             return training.recipe(made["ingest"], config.train, seed=config.seed)
         case "evaluate":
-            return evaluation.recipe(made["train"], made["ingest"], config.evaluate, seed=config.seed)
+            return evaluation.recipe(
+                made["train"], made["ingest"], config.evaluate, seed=config.seed, weights=request.weights
+            )
         case "export":
             return exporting.recipe(made["train"], made["evaluate"], config.export, seed=config.seed)
 

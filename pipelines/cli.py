@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -37,7 +37,9 @@ Root = Annotated[
     Path, typer.Option(envvar="GAN_PIPELINES_ROOT", help="Where artifacts, cache, runs and registry lie.")
 ]
 Data = Annotated[str | None, typer.Option(help="The images: a folder, or what the preset's source reads.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights of inception or keras:NAME.  [default: download]")]
 ServingRoot = Annotated[Path | None, typer.Option(help="Where TF Serving reads.  [default: ROOT/serving]")]
+Images = Annotated[str, typer.Argument(help="Folder, .npz, .npy, TFDS directory or SavedModel.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.batch_size=128.")
 ]
@@ -63,6 +65,7 @@ def run(
     name: ConfigName,
     root: Root = Path("gan-runs"),
     data: Data = None,
+    weights: Weights = None,
     serving_root: ServingRoot = None,
     overrides: Overrides = None,
     until: Until = None,
@@ -77,7 +80,7 @@ def run(
     began = time.monotonic()
     try:
         settings = config.load(name, overrides or ())
-        request = Request(data, until, only, force, run_id, verify)
+        request = Request(data, until, only, force, run_id, verify, weights)
         workspace = _workspace(root, serving_root)
         workspace.create()
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
@@ -115,6 +118,7 @@ def plan(
     name: ConfigName,
     root: Root = Path("gan-runs"),
     data: Data = None,
+    weights: Weights = None,
     serving_root: ServingRoot = None,
     overrides: Overrides = None,
     until: Until = None,
@@ -127,7 +131,7 @@ def plan(
     """Say what `run` would do, and why. Runs nothing."""
     try:
         settings = config.load(name, overrides or ())
-        request = Request(data, until, only, force, run_id, verify)
+        request = Request(data, until, only, force, run_id, verify, weights)
         steps = chain.plan(settings, _workspace(root, serving_root), request)
     except (InputError, ArtifactError) as error:
         _say(error)
@@ -139,6 +143,70 @@ def plan(
         return
     for step in steps:
         out.print(_line(step), highlight=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Example: gan-pipelines score samples/ photos/ --features inception --train training-photos/. "
+    "Exit codes: 0 measured, 99 the memorization check fails, 2 wrong settings or data, 1 anything else."
+)
+def score(
+    generated: Images,
+    reference: Images,
+    features: Annotated[
+        str, typer.Option(help="random_conv (auto), pixels, inception (FID) or keras:NAME.")
+    ] = "auto",
+    weights: Weights = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="LIST", help="distance,kernel,manifold,ms_ssim,sfid,...  [default: all]")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(metavar="DATA", help="What the generator was trained on: checks memorization.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=4, max=1024, help="Resize all images to this side.")] = None,
+    num_samples: Annotated[int, typer.Option(min=2, help="Images that a generator draws.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of random subsets.")] = 0,
+    root: Root = Path("gan-runs"),
+    as_json: Json = False,
+) -> None:
+    """Measure any images against any others.
+
+    A side is a folder of pictures, an .npz or .npy file, a prepared TFDS directory (DIR:SPLIT), or a SavedModel.
+    """
+    document: dict[str, Any] = {"metrics": {}, "memorization": None}
+    code = 0
+    try:
+        workspace = _workspace(root, None)
+        workspace.create()
+        if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
+            _native_notes_to(workspace.root / "score.native.log")
+        from gan_components.evaluation import standalone
+
+        settings = standalone.Settings(
+            features=features,
+            weights=weights,
+            metrics=metrics.split(",") if metrics else None,
+            size=size,
+            num_samples=num_samples,
+            seed=seed,
+            cache=workspace.cache,
+        )
+        document = standalone.compare(generated, reference, settings, train=train, progress=_Lines())
+    except (InputError, ValueError) as error:
+        document["error"], code = str(error), 2
+        _say(error)
+    except Exception as error:  # noqa: BLE001 (the process's edge: --json promises a document on failure too)
+        document["error"], code = str(error) or type(error).__name__, 1
+        _say(error)
+    copies = document["memorization"]
+    if copies and copies["verdict"] == "FAIL":
+        code = 99
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        _print_metrics(document["metrics"])
+        if copies:
+            out.print(f"[bold]memorization {copies['verdict']}[/]: {escape(copies['reason'])}", soft_wrap=True)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -241,10 +309,7 @@ def _line(step: Step) -> str:
 
 
 def _print_outcome(outcome: Outcome, name: str, seconds: float) -> None:
-    for metric, one in outcome.metrics.items():
-        interval = f"[{one['low']:.4g}, {one['high']:.4g}]"
-        line = f"{metric:22}{one['value']:<10.4g}{interval:23}{one['protocol']}"
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print_metrics(outcome.metrics)
     rows: dict[str, object] = {}
     if trained := outcome.made.get("train"):
         # Grids are named by step: the last is that of the generator as it ships.
@@ -260,6 +325,13 @@ def _print_outcome(outcome: Outcome, name: str, seconds: float) -> None:
     if outcome.verdict == "blocked" and outcome.blessing:
         out.print(f"[red]blocked[/] by the gate: {escape(str(outcome.blessing['reason']))}", soft_wrap=True)
     out.print(f"[bold]{outcome.verdict}[/] in {seconds:.0f} s", highlight=False)
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    for metric, one in metrics.items():
+        interval = f"[{one['low']:.4g}, {one['high']:.4g}]"
+        line = f"{metric:27}{one['value']:<10.4g}{interval:23}{one['protocol']}"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

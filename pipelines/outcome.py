@@ -27,6 +27,7 @@ class Request:
         force: the stage to rebuild.
         run_id: shared by the tasks of one scheduled run; names a directory.
         verify: read every byte instead of trusting sizes and times.
+        weights: file of a published network's weights, which evaluation may need.
 
     Raises:
         InputError: the flags do not go together, or the run id could leave its directory.
@@ -38,6 +39,7 @@ class Request:
     force: Stage | None = None
     run_id: str | None = None
     verify: bool = False
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         if self.until and self.only:

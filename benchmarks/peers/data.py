@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from gan_components import examples
-from gan_components.ingestion import digits, idx, pictures, stacked_digits
+from gan_components.ingestion import digits, identity, idx, stacked_digits
 from gan_components.ingestion.config import Fraction
 from pipelines import config as presets
 
@@ -80,7 +80,7 @@ def _digits(fraction: float) -> Data:
     # They come sorted by class, and the Keras example's shuffle reaches 1,024 images far.
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order, ..., None], labels[order]
-    held_out = np.array([pictures.is_held_out(pictures.pixel_key(image), fraction) for image in images])
+    held_out = np.array([identity.is_held_out(identity.pixel_key(image), fraction) for image in images])
     return Data(images[~held_out], labels[~held_out], images[held_out], len(digits.CLASS_NAMES))
 
 

@@ -1,20 +1,42 @@
 """The ``evaluate`` section, and what decides an Evaluation."""
 
 import difflib
+import re
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gan_components.artifacts import Examples, TrainedModel
-from gan_components.fingerprints import Recipe
+from gan_components.errors import ConfigError, InputError
+from gan_components.fingerprints import Recipe, digest_file
 
-EXTRACTORS = ("classifier", "random_conv", "pixels")
+FEATURES = ("auto", "classifier", "random_conv", "pixels", "inception", "keras:NAME")
+"""Spaces in which distances are measured; NAME is one of ``keras.applications``."""
+
 METRICS = (
-    *(f"{kind}_{extractor}{against}" for kind in ("fd", "kid") for extractor in EXTRACTORS
-      for against in ("", "_train")),
     "precision", "recall", "density", "coverage", "class_agreement", "parzen_log_likelihood",
-    "pixel_agreement", "pixel_agreement_unrelated",
+    "pixel_agreement", "pixel_agreement_unrelated", "inception_score", "fid_infinity", "sfid", "ms_ssim",
+    *(f"{kind}{against}" for kind in ("fid", "kid") for against in ("", "_train")),
+    *(f"{kind}_{space}{against}" for kind in ("fd", "kid") for space in ("classifier", "random_conv", "pixels")
+      for against in ("", "_train")),
 )  # fmt: skip
+_KERAS_METRIC = re.compile(r"(fd|kid)_keras_[a-z0-9]+(_train)?")
+
+
+def distance_names(space: str) -> tuple[str, str]:
+    """Names of the Fréchet and the kernel distance in a space: FID and KID are those in Inception's features.
+
+    Example:
+        >>> distance_names("inception"), distance_names("classifier")
+        (('fid', 'kid'), ('fd_classifier', 'kid_classifier'))
+    """
+    return ("fid", "kid") if space == "inception" else (f"fd_{space}", f"kid_{space}")
+
+
+def reads_weights(features: str) -> bool:
+    """Whether the features are those of a published network, whose weights are a file."""
+    return features == "inception" or features.startswith("keras:")
 
 
 class Bound(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -35,8 +57,9 @@ class Bound(BaseModel, frozen=True, strict=True, extra="forbid"):
 class EvaluateConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     """How a generator is measured, and what it must reach to be released."""
 
-    features: Literal["auto", "classifier", "random_conv", "pixels"] = "auto"
-    """Space of the distances. ``auto``: ``classifier`` with at least two classes, else ``random_conv``."""
+    features: str = "auto"
+    """Space of the distances, one of :data:`FEATURES`. ``auto``: ``classifier`` with at least two classes, else
+    ``random_conv``. ``inception`` (FID) and ``keras:NAME`` read published weights, see ``--weights``."""
 
     num_samples: int = Field(10_000, ge=100)
     """Generated images, from the seeds 0 to N − 1; the labels are drawn by the generator."""
@@ -67,14 +90,29 @@ class EvaluateConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     max_closeness_excess: float = Field(0.02, ge=0.0, lt=0.5)
     """Tolerated excess over one half of the share of images closer to training than to held-out ones."""
 
+    max_shift_pixels: int = Field(1, ge=0, le=4)
+    """Copies are also looked for at shifts of up to this many pixels; 0: only where they stand."""
+
+    mirrored: bool = False
+    """Whether copies are also looked for in a mirror; for images that may be mirrored, such as photographs."""
+
     report_training_images: bool = True
     """Whether the report may show training images (the nearest-neighbour panels)."""
+
+    @field_validator("features")
+    @classmethod
+    def _known_features(cls, features: str) -> str:
+        if features not in FEATURES[:-1] and not re.fullmatch(r"keras:\w+", features):
+            nearest = difflib.get_close_matches(features, FEATURES, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise ValueError(f"{features} are no features{hint} Known: {', '.join(FEATURES)}")
+        return features
 
     @field_validator("bounds")
     @classmethod
     def _known_metrics(cls, bounds: dict[str, Bound]) -> dict[str, Bound]:
         for name in bounds:
-            if name not in METRICS:
+            if name not in METRICS and not _KERAS_METRIC.fullmatch(name):
                 nearest = difflib.get_close_matches(name, METRICS, n=1)
                 hint = f"; did you mean {nearest[0]}?" if nearest else ""
                 raise ValueError(f"{name} is no metric{hint} Known: {', '.join(METRICS)}")
@@ -87,7 +125,27 @@ class EvaluateConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
         return self
 
 
-def recipe(model: TrainedModel, examples: Examples, config: EvaluateConfig, *, seed: int) -> Recipe:
-    """What decides the Evaluation of `model`; computed without measuring anything."""
+def recipe(
+    model: TrainedModel,
+    examples: Examples,
+    config: EvaluateConfig,
+    *,
+    seed: int,
+    weights: Path | None = None,
+) -> Recipe:
+    """What decides the Evaluation of `model`; computed without measuring anything.
+
+    Raises:
+        ConfigError: weights for features that read none.
+        InputError: no such file.
+    """
     inputs = {"model": model.content_digest, "examples": examples.content_digest}
+    if weights is not None:
+        if not reads_weights(config.features):
+            raise ConfigError(
+                f"--weights goes with evaluate.features inception and keras:NAME; {config.features} reads no file"
+            )
+        if not weights.is_file():
+            raise InputError(f"there is no file {weights}; check --weights")
+        inputs["weights"] = digest_file(weights)
     return Recipe.of("evaluate", "evaluation", config, inputs, seed)

@@ -9,8 +9,20 @@ from pydantic import BaseModel
 from gan_components import randomness
 from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
-from gan_components.metrics import agreement, features, frechet, kernel, manifold, memorization, parzen
+from gan_components.evaluation.config import EvaluateConfig, distance_names
+from gan_components.metrics import (
+    agreement,
+    features,
+    frechet,
+    inception_score,
+    kernel,
+    manifold,
+    memorization,
+    ms_ssim,
+    parzen,
+)
 from gan_components.metrics.estimate import GROUPS, Estimate
+from gan_components.metrics.features import inception
 
 # The manifold metrics hold all pairs of distances, some 100 MB at this size.
 _MANIFOLD_IMAGES = 2_000
@@ -18,7 +30,7 @@ _LEAST_IMAGES = 2 * GROUPS
 # As many as the authors of the Parzen window choose its width on.
 _MOST_VALIDATION_IMAGES = 1_000
 # What a number can be at all; intervals end there. Shares lie between 0 and 1.
-_RANGES = {"fd": (0.0, np.inf), "kid": (-np.inf, np.inf), "density": (0.0, np.inf)}
+DISTANCE, ANY = (0.0, np.inf), (-np.inf, np.inf)
 
 
 class Metric(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -63,17 +75,63 @@ def distances(sides: Sides, *, seed: int) -> dict[str, Metric]:
     for split, reference in (("holdout", sides.holdout), ("train", sides.train)):
         # The generated side is the same for both: the difference is then the references' alone.
         chosen = reference[_choice(len(reference), size, seed, split)]
-        for kind, estimate in (("fd", frechet.estimate), ("kid", kernel.estimate)):
+        frechet_name, kernel_name = distance_names(sides.identity.name)
+        for name, estimate, within in (
+            (frechet_name, frechet.estimate, DISTANCE),
+            (kernel_name, kernel.estimate, ANY),
+        ):
+            kind = name.partition("_")[0]
             random = randomness.numpy_generator(seed, f"evaluate/{kind}")
-            name = f"{kind}_{sides.identity.name}" + ("_train" if split == "train" else "")
-            protocol = f"{kind}{_short(size)}_{split}_{sides.identity.name}"
+            protocol = f"{kind}{short(size)}_{split}_{sides.identity.name}"
             result = estimate(chosen, sides.generated[:size], random)
-            metrics[name] = _metric(result, protocol, "lower", sides.identity, _RANGES[kind])
+            key = name + ("_train" if split == "train" else "")
+            metrics[key] = metric(result, protocol, "lower", sides.identity, within)
     return metrics
 
 
-def coverage(sides: Sides, *, seed: int) -> dict[str, Metric]:
-    """Precision, recall, density and coverage against held-out images, on at most 2,000 images a side."""
+def of_inception(
+    generated: dict[str, np.ndarray], holdout: dict[str, np.ndarray], *, digest: str, seed: int
+) -> dict[str, Metric]:
+    """Inception Score and sFID, from the layers that the FID network gives beside its features.
+
+    Args:
+        generated: ``logits_unbiased`` and ``sfid`` of the generated images.
+        holdout: ``sfid`` of the held-out images.
+        digest: SHA-256 of the network's weights.
+        seed: of the evaluation.
+    """
+    size = min(len(generated["sfid"]), len(holdout["sfid"]))
+    _require_enough(size)
+    chosen = holdout["sfid"][_choice(len(holdout["sfid"]), size, seed, "holdout")]
+    random = randomness.numpy_generator(seed, "evaluate/sfid")
+    distance = frechet.estimate(chosen, generated["sfid"][:size], random)
+    protocol = f"sfid{short(size)}_holdout_inception"
+    return {
+        "sfid": metric(distance, protocol, "lower", inception.identity(digest, "sfid"), DISTANCE),
+        "inception_score": clearness(generated["logits_unbiased"], digest),
+    }
+
+
+def clearness(logits: np.ndarray, digest: str) -> Metric:
+    """The Inception Score, from the logits without their bias."""
+    identity = inception.identity(digest, "logits_unbiased")
+    within = (1.0, float(logits.shape[1]))
+    return metric(
+        inception_score.estimate(logits), f"is{short(len(logits))}_inception", "higher", identity, within
+    )
+
+
+def similarity(generated: np.ndarray) -> Metric:
+    """Multi-scale structural similarity of pairs of generated images: their variety, 1 if all are equal."""
+    identity = features.pixel_extractor(generated.shape[1:]).identity
+    return metric(ms_ssim.estimate(generated), f"ms_ssim{short(len(generated))}", "lower", identity, (-1.0, 1.0))
+
+
+def coverage(sides: Sides, *, seed: int, split: str = "holdout") -> dict[str, Metric]:
+    """Precision, recall, density and coverage against held-out images, on at most 2,000 images a side.
+
+    `split` is the name of these images in the protocol.
+    """
     size = min(len(sides.generated), len(sides.holdout), _MANIFOLD_IMAGES)
     _require_enough(size)
     real = sides.holdout[_choice(len(sides.holdout), size, seed, "holdout")]
@@ -81,8 +139,10 @@ def coverage(sides: Sides, *, seed: int) -> dict[str, Metric]:
     metrics = {}
     for name, estimate in manifold.estimates(real, sides.generated[:size], random).items():
         k = manifold.PRECISION_RECALL_K if name in ("precision", "recall") else manifold.DENSITY_COVERAGE_K
-        protocol = f"{name}{_short(size)}_k{k}_holdout_{sides.identity.name}"
-        metrics[name] = _metric(estimate, protocol, "higher", sides.identity, _RANGES.get(name, (0.0, 1.0)))
+        protocol = f"{name}{short(size)}_k{k}_{split}_{sides.identity.name}"
+        metrics[name] = metric(
+            estimate, protocol, "higher", sides.identity, DISTANCE if name == "density" else (0.0, 1.0)
+        )
     return metrics
 
 
@@ -93,8 +153,8 @@ def class_agreement(wanted: np.ndarray, found: np.ndarray, identity: features.Id
     """
     share = float(np.mean(wanted == found))
     error = (share * (1 - share) / len(wanted)) ** 0.5
-    protocol = f"agreement{_short(len(wanted))}_{identity.name}"
-    return _metric(Estimate(share, error), protocol, "higher", identity, (0.0, 1.0))
+    protocol = f"agreement{short(len(wanted))}_{identity.name}"
+    return metric(Estimate(share, error), protocol, "higher", identity, (0.0, 1.0))
 
 
 def log_likelihood(
@@ -114,8 +174,8 @@ def log_likelihood(
     size = min(-(-len(train) // 10), _MOST_VALIDATION_IMAGES)
     window = parzen.measure(holdout, generated, train[_choice(len(train), size, seed, "parzen")])
     identity = features.pixel_extractor(generated.shape[1:]).identity
-    protocol = f"parzen{_short(len(generated))}_holdout"
-    return _metric(window.estimate, protocol, "higher", identity, (-np.inf, np.inf)), window
+    protocol = f"parzen{short(len(generated))}_holdout"
+    return metric(window.estimate, protocol, "higher", identity, (-np.inf, np.inf)), window
 
 
 def pixel_agreement(pairs: tuple[np.ndarray, np.ndarray], second_domain: str) -> dict[str, Metric]:
@@ -125,10 +185,10 @@ def pixel_agreement(pairs: tuple[np.ndarray, np.ndarray], second_domain: str) ->
     """
     partner = SECOND_DOMAINS[second_domain]
     identity = features.pixel_extractor(pairs[0].shape[1:]).identity
-    protocol = f"agreement{_short(len(pairs[0]))}_{second_domain}"
+    protocol = f"agreement{short(len(pairs[0]))}_{second_domain}"
     unrelated = (np.roll(pairs[0], 1, axis=0), pairs[1])
     return {
-        name: _metric(agreement.estimate(*chosen, partner), f"{protocol}{suffix}", "higher", identity, (0.0, 1.0))
+        name: metric(agreement.estimate(*chosen, partner), f"{protocol}{suffix}", "higher", identity, (0.0, 1.0))
         for name, chosen, suffix in (
             ("pixel_agreement", pairs, ""),
             ("pixel_agreement_unrelated", unrelated, "_unrelated"),
@@ -140,18 +200,18 @@ def memorized(
     images: tuple[np.ndarray, np.ndarray, np.ndarray],
     sides: Sides,
     *,
+    config: EvaluateConfig,
     seed: int,
-    min_holdout: int,
-    max_copy_excess: float,
-    max_closeness_excess: float,
-    duplicates: tuple[int, int],
+    duplicates: tuple[int, int] | None = None,
 ) -> tuple[memorization.Report, memorization.Closest]:
     """The memorization check in pixels, always, and in the extractor's space if that is another.
 
     Args:
         images: generated, training and held-out images, uint8 ``[N, H, W, C]``.
         sides: their features, in the same order.
-        seed: of the evaluation; the rest goes to :func:`memorization.check`.
+        config: the tolerances.
+        seed: of the evaluation.
+        duplicates: see :func:`memorization.check`.
     """
     pixels, embedding = memorization.Space("pixels", *images), None
     if sides.identity.name != "pixels":
@@ -160,20 +220,23 @@ def memorized(
         pixels,
         embedding,
         randomness.numpy_generator(seed, "evaluate/memorization"),
-        min_holdout=min_holdout,
-        max_copy_excess=max_copy_excess,
-        max_closeness_excess=max_closeness_excess,
+        min_holdout=config.min_holdout,
+        max_copy_excess=config.max_copy_excess,
+        max_closeness_excess=config.max_closeness_excess,
+        max_shift_pixels=config.max_shift_pixels,
+        mirrored=config.mirrored,
         duplicates=duplicates,
     )
 
 
-def _metric(
+def metric(
     estimate: Estimate,
     protocol: str,
     better: Literal["lower", "higher"],
     identity: features.Identity,
     within: tuple[float, float],
 ) -> Metric:
+    """An estimate with its protocol, its interval cut to what the number can be at all."""
     low, high = estimate.interval
     return Metric(
         value=estimate.value,
@@ -197,5 +260,6 @@ def _require_enough(size: int) -> None:
         )
 
 
-def _short(count: int) -> str:
+def short(count: int) -> str:
+    """A count in a protocol: 10k, 1021."""
     return f"{count // 1000}k" if count % 1000 == 0 else str(count)

@@ -13,11 +13,12 @@ from gan_components import examples as example_data
 from gan_components.artifacts import Evaluation, Examples, Progress, TrainedModel, no_progress
 from gan_components.errors import ConfigError
 from gan_components.evaluation import report, score
-from gan_components.evaluation.config import EvaluateConfig, recipe
+from gan_components.evaluation.config import EvaluateConfig, distance_names, recipe
 from gan_components.evaluation.gate import Check, bound_check
-from gan_components.fingerprints import digest_json
+from gan_components.fingerprints import Recipe, digest_json
 from gan_components.generators import Generator
 from gan_components.metrics import features, memorization
+from gan_components.metrics.features import store
 
 _AGREEMENT_IMAGES = 1_000
 
@@ -30,6 +31,7 @@ def evaluate(
     out: Path,
     seed: int,
     cache: Path,
+    weights: Path | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Measures a generator and writes what it found.
@@ -42,14 +44,15 @@ def evaluate(
             ``extractor.json``, ``report.html`` and its pictures, and ``parzen.json`` if that is measured. The
             same inputs give the same content.
         seed: of the pipeline; decides which subsets are drawn, never the seeds of the images.
-        cache: root of the shared caches; trained extractors lie there.
+        cache: root of the shared caches; trained extractors and the features of real images lie there.
+        weights: file of a published network's weights, for ``features: inception`` and ``keras:NAME``.
         progress: called after each step.
 
     Raises:
         ConfigError: a bound on a metric that this evaluation does not measure.
-        InputError: fewer than 40 images in a split.
+        InputError: fewer than 40 images in a split, or no weights.
     """
-    made = recipe(model, examples, config, seed=seed)
+    made = recipe(model, examples, config, seed=seed, weights=weights)
     num_steps = 8 if config.parzen else 7
     steps = iter(range(1, num_steps + 1))
 
@@ -60,30 +63,40 @@ def evaluate(
     holdout = example_data.read(examples, "holdout")
     counts = example_data.Properties.of(examples)
     num_classes = len(counts.class_names)
-    primary = f"fd_{features.resolve(config.features, num_classes)}"
+    primary, kernel = distance_names(features.space(config.features, num_classes))
     generator = Generator.load(model.generator_directory)
     agrees = primary == "fd_classifier" and generator.description.num_classes == num_classes
     extra = {"class_agreement"} if agrees else set()
     extra |= {"parzen_log_likelihood"} if config.parzen else set()
     extra |= {"pixel_agreement", "pixel_agreement_unrelated"} if counts.second_domain else set()
-    _require_measured(config.bounds, primary, extra)
+    extra |= {"inception_score", "sfid"} if primary == "fid" else set()
+    _require_measured(config.bounds, {primary, kernel}, extra)
     work = artifacts.work_directory(out, made)
 
-    tell(f"features: {primary.removeprefix('fd_')}")
+    tell(f"features: {config.features}")
     extractor = features.extractor(
-        config.features, train.images, train.labels, num_classes=num_classes, cache=cache
+        config.features, train.images, train.labels, num_classes=num_classes, cache=cache, weights=weights
     )
     tell(f"drawing {config.num_samples} images")
     generated = generator.images(range(config.num_samples))
     images = (generated, train.images, holdout.images)
+
+    def stored(images: np.ndarray, split: str) -> dict[str, np.ndarray]:
+        digest = f"{examples.content_digest}/{split}"
+        identity = extractor.identity
+        return store.stored(lambda: extractor.layers(images), images_digest=digest, identity=identity, cache=cache)
+
+    of_generated, of_holdout = extractor.layers(generated), stored(holdout.images, "holdout")
     sides = score.Sides(
-        generated=extractor.features(generated),
-        holdout=extractor.features(holdout.images),
-        train=extractor.features(train.images),
+        generated=of_generated[extractor.identity.layer],
+        holdout=of_holdout[extractor.identity.layer],
+        train=stored(train.images, "train")[extractor.identity.layer],
         identity=extractor.identity,
     )
     tell("distances")
     metrics = score.distances(sides, seed=seed)
+    if primary == "fid":
+        metrics |= score.of_inception(of_generated, of_holdout, digest=extractor.identity.digest, seed=seed)
     tell("precision, recall, density, coverage")
     metrics |= score.coverage(sides, seed=seed)
     if agrees and extractor.predict is not None:
@@ -102,10 +115,8 @@ def evaluate(
     copies, closest = score.memorized(
         images,
         sides,
+        config=config,
         seed=seed,
-        min_holdout=config.min_holdout,
-        max_copy_excess=config.max_copy_excess,
-        max_closeness_excess=config.max_closeness_excess,
         duplicates=(
             counts.num_duplicates,
             counts.num_duplicates + counts.num_train + counts.num_holdout,
@@ -132,7 +143,7 @@ def evaluate(
         pictures,
         history=_history(model.directory / "history.jsonl"),
         primary=primary,
-        provenance=_provenance(model, examples, config, seed, extractor.identity),
+        provenance=_provenance(model, examples, config, made, extractor.identity),
     )
     (work / "report.html").write_text(page, encoding="utf-8")
     tell("done")
@@ -144,10 +155,9 @@ def evaluate(
     )
 
 
-def _require_measured(bounds: Mapping[str, BaseModel], primary: str, extra: set[str]) -> None:
+def _require_measured(bounds: Mapping[str, BaseModel], distances: set[str], extra: set[str]) -> None:
     """Refuses bounds that could never be checked, before anything is computed."""
-    kernel = primary.replace("fd_", "kid_")
-    measured = {primary, f"{primary}_train", kernel, f"{kernel}_train"}
+    measured = distances | {f"{name}_train" for name in distances}
     measured |= {"precision", "recall", "density", "coverage", *extra}
     unknown = sorted(set(bounds) - measured)
     if unknown:
@@ -171,16 +181,15 @@ def _history(path: Path) -> list[dict[str, float]]:
 
 
 def _provenance(
-    model: TrainedModel, examples: Examples, config: EvaluateConfig, seed: int, identity: features.Identity
+    model: TrainedModel, examples: Examples, config: EvaluateConfig, made: Recipe, identity: features.Identity
 ) -> dict[str, JsonValue]:
-    made = recipe(model, examples, config, seed=seed)
     return {
         "generator": model.content_digest,
         "trained by": model.fingerprint,
         "examples": examples.content_digest,
         "evaluation": made.fingerprint,
         "extractor": f"{identity.name}, {identity.layer}, {identity.dimension} features, {identity.digest}",
-        "seed": seed,
+        "seed": made.seed,
         "section": json.dumps(config.model_dump(mode="json")),
         "libraries": ", ".join(f"{name} {version}" for name, version in made.libraries.items()),
     }

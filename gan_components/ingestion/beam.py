@@ -20,11 +20,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner, create_runner
 from array_record.python import array_record_module
 
+from gan_components import pictures
 from gan_components.artifacts import Progress, write_atomically
 from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
 from gan_components.images import png
-from gan_components.ingestion import near_duplicates, pictures
+from gan_components.ingestion import identity, near_duplicates
 from gan_components.ingestion.config import BeamConfig, Fraction, IngestConfig
 from gan_components.ingestion.sources import Chunk, Item, Source
 from gan_components.ingestion.statistics import SPLITS, Row, Summary
@@ -139,11 +140,11 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets:
     picture = pictures.read(content) if isinstance(content, Path) else pictures.from_array(content)
     pixels = pictures.canonical(picture, size=config.size, channels=config.channels, fit=config.fit)
     pixels2 = SECOND_DOMAINS[config.second_domain](pixels) if config.second_domain else None
-    key = pictures.pixel_key(pixels)
+    key = identity.pixel_key(pixels)
     domains = [pixels] if pixels2 is None else [pixels, pixels2]
     columns = np.concatenate(domains, axis=-1).astype(np.int64).reshape(-1, config.channels * len(domains))
     if item.held_out is None and isinstance(config.holdout, Fraction):
-        held_out = pictures.is_held_out(key, config.holdout.fraction)
+        held_out = identity.is_held_out(key, config.holdout.fraction)
     else:
         held_out = bool(item.held_out)
     return int.from_bytes(key[:8]) * num_buckets >> 64, Converted(
@@ -156,7 +157,7 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets:
         squares=(columns**2).sum(0).tolist(),
         thumbnail=near_duplicates.thumbnail(pixels),
         png=png(pixels),
-        key2=None if pixels2 is None else pictures.pixel_key(pixels2),
+        key2=None if pixels2 is None else identity.pixel_key(pixels2),
         png2=None if pixels2 is None else png(pixels2),
     )
 

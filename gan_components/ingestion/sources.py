@@ -27,7 +27,7 @@ class Item:
         content: where the picture lies, or its pixels.
         label: index of its class; None without labels.
         held_out: whether it is in the split that the source holds out; None: the picture's key decides, see
-            :func:`gan_components.ingestion.pictures.is_held_out`.
+            :func:`gan_components.ingestion.identity.is_held_out`.
     """
 
     name: str

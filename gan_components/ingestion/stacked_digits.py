@@ -13,7 +13,7 @@ import numpy as np
 
 from gan_components import randomness
 from gan_components.errors import InputError
-from gan_components.ingestion import digits, pictures
+from gan_components.ingestion import digits, identity
 
 
 def draw(num_images: int, fraction: float, *, seed: int) -> dict[bool, np.ndarray]:
@@ -33,7 +33,7 @@ def draw(num_images: int, fraction: float, *, seed: int) -> dict[bool, np.ndarra
         InputError: one side has no digit of a class.
     """
     pixels, classes = _digits()
-    held_out = np.array([pictures.is_held_out(pictures.pixel_key(digit[..., None]), fraction) for digit in pixels])
+    held_out = np.array([identity.is_held_out(identity.pixel_key(digit[..., None]), fraction) for digit in pixels])
     num_held_out = round(num_images * fraction)
     return {
         False: _triples(classes, np.flatnonzero(~held_out), num_images - num_held_out, seed, "train"),

@@ -13,7 +13,8 @@ class Identity(BaseModel, frozen=True, strict=True, extra="forbid"):
     """Everything that decides the features of an image. Numbers compare only under equal identities.
 
     Attributes:
-        name: ``classifier``, ``random_conv`` or ``pixels``; distances are named after it.
+        name: ``classifier``, ``random_conv``, ``pixels``, ``inception`` or ``keras_NAME``; distances are named
+            after it.
         digest: SHA-256 of the weights with their configuration.
         preprocessing: what happens to the uint8 image first.
         layer: where the features are taken.
@@ -40,11 +41,17 @@ class Extractor:
         identity: stored with every number computed from the features.
         features: the map; its result for an image does not depend on the images around it.
         predict: most likely class of each image, int64 ``[N]``; None if the extractor knows no classes.
+        outputs: several layers in one pass, float32 ``[N, D]`` by name; None if only `features` are of use.
     """
 
     identity: Identity
     features: Callable[[np.ndarray], np.ndarray]
     predict: Callable[[np.ndarray], np.ndarray] | None = None
+    outputs: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+
+    def layers(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """All that one pass gives, the features under the name of their layer."""
+        return self.outputs(images) if self.outputs else {self.identity.layer: self.features(images)}
 
 
 def require_same(first: Identity | None, second: Identity | None) -> None:

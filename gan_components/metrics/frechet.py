@@ -168,11 +168,24 @@ def at_infinity(generated: Features, reference: Features, random: np.random.Gene
 def _distance(
     first_mean: np.ndarray, second_mean: np.ndarray, first_root: np.ndarray, second_root: np.ndarray
 ) -> float:
-    cross = scipy.linalg.svdvals(first_root.T @ second_root).sum()
+    cross = _nuclear_norm(first_root.T @ second_root)
     traces = np.sum(first_root**2) + np.sum(second_root**2)
     shift = np.sum((first_mean - second_mean) ** 2)
     # The distance is never negative; what is below zero here is rounding.
     return max(float(shift + traces - 2 * cross), 0.0)
+
+
+def _nuclear_norm(product: np.ndarray) -> float:
+    """Sum of the singular values: by the eigenvalues of ``P' P``, which is faster, where none is near rounding.
+
+    An eigenvalue is wrong by about eps times the largest, a root of it by that over twice the root: where the
+    smallest is a 1e-8 of the largest, by 1e-12 of the largest root.
+    """
+    if product.shape[0] == product.shape[1]:
+        squares = scipy.linalg.eigvalsh(product.T @ product)
+        if squares[0] > 1e-8 * squares[-1]:
+            return float(np.sqrt(squares).sum())
+    return float(scipy.linalg.svdvals(product).sum())
 
 
 def _root(covariance: Covariance) -> np.ndarray:

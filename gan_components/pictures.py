@@ -5,7 +5,6 @@ The rules: EXIF orientation is applied; transparency is composited on black, the
 colour profiles are ignored.
 """
 
-import hashlib
 import struct
 import zlib
 from pathlib import Path
@@ -81,17 +80,6 @@ def canonical(
         raise UnreadableError(f"{picture.width} x {picture.height} padded to a square is {_TOO_LARGE}")
     picture = picture.convert("L" if channels == 1 else "RGB")
     return np.asarray(images.fit(picture, size, fit)).reshape(size, size, channels)
-
-
-def pixel_key(pixels: np.ndarray) -> bytes:
-    """SHA-256 over shape and bytes of uint8 ``[H, W, C]`` pixels: a picture's identity."""
-    return hashlib.sha256(struct.pack("<3I", *pixels.shape) + pixels.tobytes()).digest()
-
-
-def is_held_out(key: bytes, fraction: float) -> bool:
-    """Whether the picture of this key belongs to the `fraction` that is held out, as by a coin throw."""
-    # Other bytes than those that choose the bucket: each bucket holds its share of both splits.
-    return int.from_bytes(key[-8:]) < fraction * 2**64
 
 
 def _plain(picture: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_components.ingestion import pictures
+from gan_components import pictures
 
 # 3 x 3 blocks of 16 pixels: JPEG keeps their centres to a few levels, so that colours can be compared.
 RAMP = np.kron(np.array([[40, 90, 140], [60, 120, 180], [80, 160, 240]], np.uint8), np.ones((16, 16), np.uint8))
