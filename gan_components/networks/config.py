@@ -67,6 +67,9 @@ class Resnet(_Network):
     # Of the largest resolution; every halving doubles them.
     base_channels: int = Field(32, gt=0)
     blocks_per_resolution: int = Field(1, gt=0)
+    # More of them at the smallest resolution, where a block is cheap and each of its 3x3 convolutions sees most of
+    # the image: without any, the discriminator of 28x28 pixels judges patches of 18x18.
+    extra_blocks: int = Field(0, ge=0)
     # Width of a block's inside, in multiples of its channels, and the channels of one convolution group.
     expansion: int = Field(2, gt=0)
     group_channels: int = Field(16, gt=0)

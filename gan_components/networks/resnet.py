@@ -71,7 +71,7 @@ def generator(
             channels //= 2
             x = _pointwise(x, channels, seed, f"generator/narrow{side}")
             x = layers.UpSampling2D(2, interpolation="bilinear")(x)
-        x = _blocks(x, config, len(sides), seed, f"generator/block{side}")
+        x = _blocks(x, config, level, len(sides), seed, f"generator/block{side}")
     x = _pointwise(x, image_shape[-1], seed, "generator/image")
     # Under mixed precision the image, like every output, stays float32.
     images = layers.Activation("linear", dtype="float32", name="images")(x)
@@ -104,7 +104,7 @@ def discriminator(
     channels = config.base_channels
     x = _pointwise(images, channels, seed, "discriminator/pixels")
     for level, side in reversed(list(enumerate(sides))):
-        x = _blocks(x, config, len(sides), seed, f"discriminator/block{side}")
+        x = _blocks(x, config, level, len(sides), seed, f"discriminator/block{side}")
         if level:
             channels *= 2
             # Halving with bilinear interpolation samples between four pixels: it is their mean.
@@ -145,12 +145,14 @@ def _sides(config: Resnet, image_shape: tuple[int, int, int]) -> list[int]:
     return sides
 
 
-def _blocks(x: keras.KerasTensor, config: Resnet, num_levels: int, seed: int, name: str) -> keras.KerasTensor:
+def _blocks(
+    x: keras.KerasTensor, config: Resnet, level: int, num_levels: int, seed: int, name: str
+) -> keras.KerasTensor:
     """The residual blocks of one resolution."""
     channels = x.shape[-1]
     inside = channels * config.expansion
-    gain = _GAIN * (num_levels * config.blocks_per_resolution) ** -0.25
-    for i in range(config.blocks_per_resolution):
+    gain = _GAIN * (num_levels * config.blocks_per_resolution + config.extra_blocks) ** -0.25
+    for i in range(config.blocks_per_resolution + (0 if level else config.extra_blocks)):
         y = layers.Activation(leaky_relu)(_pointwise(x, inside, seed, f"{name}_{i}/in", gain, use_bias=True))
         grouped = initializers.scaled_normal(seed, f"{name}_{i}/grouped", gain)
         y = layers.Activation(leaky_relu)(GroupedConv2D(config.group_channels, **grouped)(y))

@@ -83,6 +83,20 @@ def test_resolutions_and_channels():
         assert inside == [48, 48, 24, 24, 12, 12][::order]
 
 
+def test_extra_blocks_stand_at_the_smallest_resolution():
+    """With two of them, a pixel of the smallest map's centre sees the whole image. Red if they stand elsewhere.
+
+    Also red if the scale of the start forgets them: 5 blocks are scaled by 5^(-1/4).
+    """
+    config = Resnet(base_channels=16, expansion=2, group_channels=16, extra_blocks=2)
+    for network in _pair(28, 1, 0, config=config):
+        sides = [layer.output.shape[1] for layer in network.layers if isinstance(layer, keras.layers.Add)]
+        assert sorted(sides) == [7, 7, 7, 14, 28]
+        kernel = next(layer.kernel for layer in network.layers if layer.name.endswith("block7_2_in")).numpy()
+        gain = (2.0 / 1.04) ** 0.5 * 5**-0.25
+        assert kernel.std() * kernel.shape[2] ** 0.5 == pytest.approx(gain, rel=4.0 / (2.0 * kernel.size) ** 0.5)
+
+
 def test_fixup_initialisation():
     """Blocks start as identities; the others of 3 layers in each of 3 blocks are scaled by 3^(-1/4) and, for the
     leaky ReLU, by sqrt(2 / 1.04). All that is not in a block has gain 1.
