@@ -6,11 +6,13 @@ Reads what evaluation wrote and computes nothing anew: deciding takes millisecon
 import json
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from gan_components.artifacts import Evaluation
 from gan_components.errors import ArtifactError
 from gan_components.evaluation.config import Bound, EvaluateConfig
+from gan_components.metrics.estimate import jackknife
 
 
 class Check(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -80,7 +82,15 @@ def bound_check(name: str, value: float, bound: Bound) -> list[Check]:
 
 def _against_champion(evaluation: Evaluation, champion: Evaluation, margin: float) -> Check:
     _require_alike(evaluation, champion)
-    return _not_worse("champion", "the champion's", evaluation, primary_distance(champion), margin)
+    check = _not_worse("champion", "the champion's", evaluation, primary_distance(champion), margin)
+    ours, theirs = (_primary(one).get("replicates", []) for one in (evaluation, champion))
+    if not (ours and theirs):
+        return check
+    difference = primary_distance(evaluation) - primary_distance(champion)
+    error = 1.96 * float(jackknife(np.subtract(ours, theirs)))
+    return check.model_copy(
+        update={"reason": f"{check.reason} (difference {difference:+.3g} ± {error:.2g} over the same images)"}
+    )
 
 
 def _not_worse(check: str, whose: str, evaluation: Evaluation, reference: float, allowed: float) -> Check:
@@ -115,7 +125,7 @@ def _first_model(config: EvaluateConfig) -> Check:
 
 def _require_alike(evaluation: Evaluation, champion: Evaluation) -> None:
     """Two distances compare only under one protocol, one extractor and one reference set."""
-    ours, theirs = (_read(one, "metrics.json")[primary_metric(one)] for one in (evaluation, champion))
+    ours, theirs = (_primary(one) for one in (evaluation, champion))
     inputs = (one.manifest.recipe.inputs["examples"] for one in (evaluation, champion))
     facts = {
         "protocol": (ours["protocol"], theirs["protocol"]),
@@ -138,7 +148,12 @@ def primary_metric(evaluation: Evaluation) -> str:
 
 def primary_distance(evaluation: Evaluation) -> float:
     """Value of the :func:`primary_metric`; smaller is better."""
-    return float(_read(evaluation, "metrics.json")[primary_metric(evaluation)]["value"])
+    return float(_primary(evaluation)["value"])
+
+
+def _primary(evaluation: Evaluation) -> dict[str, Any]:
+    found: dict[str, Any] = _read(evaluation, "metrics.json")[primary_metric(evaluation)]
+    return found
 
 
 def _absolute_checks(evaluation: Evaluation) -> list[Check]:

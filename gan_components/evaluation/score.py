@@ -42,6 +42,8 @@ class Metric(BaseModel, frozen=True, strict=True, extra="forbid"):
         protocol: full name: number of images on each side, reference split, extractor.
         better: whether smaller or larger values are better.
         extractor: key of the identity of the features; numbers of two evaluations compare only if it is equal.
+        replicates: of a Fréchet distance, the values without each of 20 groups of images; under one protocol they
+            are the same groups, so that differences of two generators' distances have a paired standard error.
     """
 
     value: float
@@ -50,6 +52,7 @@ class Metric(BaseModel, frozen=True, strict=True, extra="forbid"):
     protocol: str
     better: Literal["lower", "higher"]
     extractor: str
+    replicates: list[float] = []
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,7 @@ def metric(
         protocol=protocol,
         better=better,
         extractor=identity.key,
+        replicates=list(estimate.replicates),
     )
 
 

@@ -10,10 +10,11 @@ GROUPS = 20
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard error."""
+    """A value with its standard error; `replicates` are those of a jackknife, where there was one."""
 
     value: float
     standard_error: float
+    replicates: tuple[float, ...] = ()
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -21,17 +22,17 @@ class Estimate:
         return self.value - 1.96 * self.standard_error, self.value + 1.96 * self.standard_error
 
 
-def jackknife(
+def replicates(
     replicate: Callable[[np.ndarray, np.ndarray], np.ndarray | float],
     first_count: int,
     second_count: int,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Standard errors of statistics of two samples by the delete-group jackknife on both at once.
+    """Statistics of two samples without a group of each: what a delete-group jackknife on both at once is made of.
 
-    Both samples are cut into g = 20 random groups; the i-th replicate leaves out the i-th group of each:
-    ``SE^2 = (g - 1) / g * sum (s_i - mean s)^2``. Rows are never resampled with replacement: repeated rows
-    bias distances upward and neighbours to zero, so that bootstrap percentiles miss the statistic itself.
+    Both samples are cut into g = 20 random groups; the i-th replicate leaves out the i-th group of each. Rows are
+    never resampled with replacement: repeated rows bias distances upward and neighbours to zero, so that bootstrap
+    percentiles miss the statistic itself.
 
     Args:
         replicate: gives the statistics, a scalar or float ``[s]``, without these rows of the two samples.
@@ -40,12 +41,19 @@ def jackknife(
         random: draws the groups. Rows may be sorted by class; the groups must not be.
 
     Returns:
-        float64, shaped as the statistics.
+        float64 ``[g]`` or ``[g, s]``.
     """
     if min(first_count, second_count) < 2 * GROUPS:
         raise ValueError(
             f"{GROUPS} groups need {2 * GROUPS} images on each side, got {first_count} and {second_count}"
         )
     parts = [np.array_split(random.permutation(count), GROUPS) for count in (first_count, second_count)]
-    replicates = np.stack([replicate(left, right) for left, right in zip(*parts, strict=True)])
-    return np.sqrt((GROUPS - 1) * replicates.var(axis=0))
+    return np.stack([replicate(left, right) for left, right in zip(*parts, strict=True)])
+
+
+def jackknife(replicates: np.ndarray) -> np.ndarray:
+    """Standard errors from :func:`replicates`: ``SE^2 = (g - 1) / g * sum (s_i - mean s)^2``.
+
+    Of differences of two statistics whose replicates left out the same groups, it is the paired standard error.
+    """
+    return np.sqrt((GROUPS - 1) * np.asarray(replicates).var(axis=0))

@@ -9,7 +9,7 @@ import scipy.linalg
 import scipy.stats
 from jaxtyping import Float, Float64
 
-from gan_components.metrics.estimate import Estimate, jackknife
+from gan_components.metrics.estimate import Estimate, jackknife, replicates
 from gan_components.metrics.extractor import Identity, require_same
 
 Features = Float[np.ndarray, "n d"]
@@ -135,8 +135,8 @@ def estimate(first: Features, second: Features, random: np.random.Generator) -> 
             groups = Moments.of(first[left]), Moments.of(second[right])
             return distance(*(whole.without(group) for whole, group in zip(wholes, groups, strict=True)))
 
-    error = jackknife(replicate, len(first), len(second), random)
-    return Estimate(value, float(error))
+    without = replicates(replicate, len(first), len(second), random)
+    return Estimate(value, float(jackknife(without)), tuple(without.tolist()))
 
 
 def at_infinity(generated: Features, reference: Features, random: np.random.Generator) -> Estimate:

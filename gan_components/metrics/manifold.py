@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
-from gan_components.metrics.estimate import Estimate, jackknife
+from gan_components.metrics.estimate import Estimate, jackknife, replicates
 
 Features = Float[np.ndarray, "n d"]
 
@@ -71,9 +71,10 @@ def estimates(real: Features, generated: Features, random: np.random.Generator) 
     """The four numbers of :data:`NAMES`, each with its jackknife standard error over both sets."""
     pairs = distances(real, generated)
     values = _all(pairs)
-    errors = jackknife(
+    without = replicates(
         lambda left, right: np.array(_all(pairs.without(left, right))), len(real), len(generated), random
     )
+    errors = jackknife(without)
     return {name: Estimate(value, float(error)) for name, value, error in zip(NAMES, values, errors, strict=True)}
 
 

@@ -22,6 +22,7 @@ def evaluation(tmp_path):
         protocol: str = "fd1k_holdout_classifier",
         extractor: str = "classifier:1",
         examples: str = "e",
+        replicates: tuple[float, ...] = (),
     ) -> Evaluation:
         name = str(len(list(tmp_path.iterdir())))
         inputs = {"model": name, "examples": examples}
@@ -31,7 +32,8 @@ def evaluation(tmp_path):
         check = gate.Check(
             name="memorization", passed=not memorized, value=None, bound=None, reason="1 % are copies"
         )
-        (work / "metrics.json").write_text(json.dumps({"fd_classifier": metric | {"extractor": extractor}}))
+        metric |= {"extractor": extractor, "replicates": list(replicates)}
+        (work / "metrics.json").write_text(json.dumps({"fd_classifier": metric}))
         (work / "checks.json").write_text(json.dumps([check.model_dump()]))
         return Evaluation.seal(tmp_path / name, recipe, properties={"primary_metric": "fd_classifier"})
 
@@ -52,6 +54,14 @@ def test_worse_than_the_champion(evaluation):
     better = decide(evaluation(10.0), champion)
     assert better.blessed
     assert "37 % below" in better.checks[-1].reason
+
+
+def test_the_difference_to_the_champion_is_paired(evaluation):
+    """Both move by 0.1 with the groups, their difference by 0.01: sqrt(19) * 0.01 * 1.96 = 0.085. Red unpaired."""
+    waves = [0.1 * (-1) ** group for group in range(20)]
+    champion = evaluation(10.0, replicates=tuple(10.0 + wave for wave in waves))
+    ours = evaluation(10.2, replicates=tuple(10.2 + 1.1 * wave for wave in waves))
+    assert decide(ours, champion).checks[-1].reason.endswith("(difference +0.2 ± 0.085 over the same images)")
 
 
 def test_ratchet(evaluation):
