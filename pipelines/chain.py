@@ -245,6 +245,8 @@ class Run:
 
     def _decide(self, blessing: gate.Blessing) -> bool:
         """Keeps the decision where people and machines look for it; whether it is a blessing."""
+        if self.request.bless:
+            blessing = gate.overruled(blessing, self.request.bless)
         self.outcome.blessing = blessing.model_dump(mode="json")
         directory = self.workspace.run_directory(self.outcome.run_id)
         write_atomically(directory / "blessing.json", json.dumps(self.outcome.blessing, indent=1).encode())
@@ -263,15 +265,18 @@ class Run:
         production.settle(self._destination())
         champion = registry.champion(self.workspace.tracking_uri, name)
         primary = self.outcome.metrics[gate.primary_metric(self._evaluation)]
+        trained = self._trained(champion) if champion else None
+        incomparable = self._incomparable(trained) if trained else ""
         return gate.bless(
             self._evaluation,
-            champion=self._evaluate_champion(champion) if champion else None,
+            champion=self._evaluate_champion(trained) if trained and not incomparable else None,
+            incomparable=incomparable,
             best=promotions.best(root, name, protocol=primary["protocol"], extractor=primary["extractor"]),
             config=self.config.evaluate,
         )
 
-    def _evaluate_champion(self, champion: "registry.Version") -> Evaluation:
-        """The champion's Evaluation, cached like any other: by its generator, the examples and the section."""
+    def _trained(self, champion: "registry.Version") -> TrainedModel:
+        """The artifact from which a version of the registry was pushed."""
         fingerprint = champion.tags.get("model_fingerprint", "")
         directory = self.workspace.root / "artifacts" / "train" / fingerprint
         if not fingerprint or not directory.exists():
@@ -280,13 +285,24 @@ class Run:
                 f"{self.workspace.root}, so it cannot be measured here; run in the root that trained it, or move "
                 "the alias `champion`"
             )
-        model = TrainedModel.open(directory)
+        return TrainedModel.open(directory)
+
+    def _incomparable(self, champion: TrainedModel) -> str:
+        """Why no distance of the champion compares with the candidate's; empty if one does."""
+        theirs, ours = (one.properties["image_shape"] for one in (champion, self._model))
+        if theirs == ours:
+            return ""
+        shapes = ["x".join(str(side) for side in cast(list[int], shape)) for shape in (theirs, ours)]
+        return f"the champion makes images of {shapes[0]}, this generator of {shapes[1]}: they do not compare"
+
+    def _evaluate_champion(self, model: TrainedModel) -> Evaluation:
+        """The champion's Evaluation, cached like any other: by its generator, the examples and the section."""
         made: dict[Stage, Artifact] = {"ingest": self._examples, "train": model}
         recipe = _recipe("evaluate", made, self.config, self.request, None)
         with self.workspace.lock(self.workspace.artifact_path(recipe)):
             found, _ = self.workspace.find(Evaluation, recipe)
             if found is None:
-                _log.info("evaluating the champion, version %s, to compare with it", champion.version)
+                _log.info("evaluating the champion, to compare with it")
             return found or self._evaluate(model, recipe)
 
     def _where(self, artifact: PushedModel | None, served: promotions.Promotion | None) -> dict[str, JsonValue]:

@@ -48,6 +48,7 @@ Only = Annotated[Stage | None, typer.Option(help="Run this stage; earlier ones m
 Force = Annotated[Stage | None, typer.Option(help="Rebuild this stage.")]
 RunId = Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")]
 Verify = Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")]
+Bless = Annotated[str | None, typer.Option(metavar="WHY", help="Overrule failed checks of quality, on record.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 _MARKS = {
     "hit": "[green]hit[/]",
@@ -73,6 +74,7 @@ def run(
     force: Force = None,
     run_id: RunId = None,
     verify: Verify = False,
+    bless: Bless = None,
     as_json: Json = False,
 ) -> None:
     """Ingest, train, evaluate, export: what is done already is not done again."""
@@ -80,7 +82,7 @@ def run(
     began = time.monotonic()
     try:
         settings = config.load(name, overrides or ())
-        request = Request(data, until, only, force, run_id, verify, weights)
+        request = Request(data, until, only, force, run_id, verify, weights, bless)
         workspace = _workspace(root, serving_root)
         workspace.create()
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):

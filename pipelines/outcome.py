@@ -28,6 +28,7 @@ class Request:
         run_id: shared by the tasks of one scheduled run; names a directory.
         verify: read every byte instead of trusting sizes and times.
         weights: file of a published network's weights, which evaluation may need.
+        bless: why failed checks of quality are overruled; None: they are not.
 
     Raises:
         InputError: the flags do not go together, or the run id could leave its directory.
@@ -40,10 +41,13 @@ class Request:
     run_id: str | None = None
     verify: bool = False
     weights: Path | None = None
+    bless: str | None = None
 
     def __post_init__(self) -> None:
         if self.until and self.only:
             raise InputError("--until and --only cannot be given together; choose one")
+        if self.bless is not None and not self.bless.strip():
+            raise InputError("--bless needs a reason, which goes on record; say who decided, and why")
         if self.run_id is not None and not re.fullmatch(r"\w[\w.:+-]*", self.run_id, re.ASCII):
             raise InputError(
                 f"--run-id {self.run_id!r} must be letters, digits and . : + - _, and begin with a letter or digit"

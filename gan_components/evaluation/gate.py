@@ -34,7 +34,12 @@ class Blessing(BaseModel, frozen=True, strict=True, extra="forbid"):
 
 
 def bless(
-    evaluation: Evaluation, *, champion: Evaluation | None, best: float | None, config: EvaluateConfig
+    evaluation: Evaluation,
+    *,
+    champion: Evaluation | None,
+    best: float | None,
+    config: EvaluateConfig,
+    incomparable: str = "",
 ) -> Blessing:
     """Blesses `evaluation` if every absolute check holds and it is no worse than what was released before.
 
@@ -45,13 +50,15 @@ def bless(
         best: the primary distance of the best generator ever promoted; None if unknown. Without it, many
             small losses, each within the margin, would add up unseen.
         config: the section in force.
+        incomparable: why there is a champion that cannot be measured beside the candidate, such as one that makes
+            images of another shape. ``config.first_model`` decides then, too.
 
     Raises:
         ArtifactError: champion and candidate were not measured alike.
     """
     checks = _absolute_checks(evaluation)
     if champion is None:
-        checks.append(_first_model(config))
+        checks.append(_first_model(config, incomparable or "there is no champion to compare with"))
     else:
         checks.append(_against_champion(evaluation, champion, config.margin))
     if best is not None:
@@ -62,6 +69,22 @@ def bless(
 def absolute_verdict(evaluation: Evaluation) -> Blessing:
     """The decision by the evaluation's own checks, for runs that stop before export."""
     return _blessing(_absolute_checks(evaluation))
+
+
+def overruled(blessing: Blessing, why: str) -> Blessing:
+    """The blessing in spite of failed checks, with the reason that somebody gave for it on record.
+
+    A memorization check that failed is never overruled: what copies is not released.
+    """
+    failed = {check.name for check in blessing.checks if not check.passed}
+    if not failed:
+        return blessing
+    if "memorization" in failed:
+        reason = f"{blessing.reason}; a memorization check is not overruled, whatever the reason ({why})"
+        return blessing.model_copy(update={"reason": reason})
+    check = Check(name="overruled", passed=True, value=None, bound=None, reason=why)
+    reason = f"overruled ({why}), although {blessing.reason}"
+    return Blessing(blessed=True, checks=[*blessing.checks, check], reason=reason)
 
 
 def bound_check(name: str, value: float, bound: Bound) -> list[Check]:
@@ -110,15 +133,15 @@ def _not_worse(check: str, whose: str, evaluation: Evaluation, reference: float,
     )
 
 
-def _first_model(config: EvaluateConfig) -> Check:
-    passed, reason = False, "there is no champion to compare with, and first_model is block: promote it by hand"
+def _first_model(config: EvaluateConfig, why: str) -> Check:
+    passed, reason = False, f"{why}, and first_model is block: promote it by hand"
     if config.first_model == "allow":
         passed = bool(config.bounds)
         reason = (
-            "there is no champion to compare with; first_model is allow and absolute bounds are set"
+            f"{why}; first_model is allow and absolute bounds are set"
             if passed
-            else "there is no champion to compare with, and no absolute bound is set that could stand in for "
-            "it; set evaluate.bounds, for example {coverage: {min: 0.5}}"
+            else f"{why}, and no absolute bound is set that could stand in for it; set evaluate.bounds, for "
+            "example {coverage: {min: 0.5}}"
         )
     return Check(name="first_model", passed=passed, value=None, bound=None, reason=reason)
 

@@ -119,3 +119,33 @@ def test_zero_champion(evaluation):
     assert decide(evaluation(0.0), evaluation(0.0)).blessed
     blocked = decide(evaluation(1.0), evaluation(0.0))
     assert blocked.reason == "fd_classifier 1 is above the champion's 0; allowed 5 %"
+
+
+def test_quality_can_be_overruled_with_a_reason(evaluation):
+    """Red if the failed check vanishes from the record, or a blessing gets a reason it does not need."""
+    blocked = decide(evaluation(21.3), evaluation(15.9))
+    blessing = gate.overruled(blocked, "new camera, agreed with the owners")
+    assert blessing.blessed
+    assert blessing.reason.startswith(
+        "overruled (new camera, agreed with the owners), although fd_classifier 21.3"
+    )
+    assert [check.name for check in blessing.checks if not check.passed] == ["champion"]
+    blessed = decide(evaluation(10.0), evaluation(15.9))
+    assert gate.overruled(blessed, "why not") == blessed
+
+
+def test_copying_cannot_be_overruled(evaluation):
+    """Red if the name of the failed check is not looked at."""
+    blessing = gate.overruled(decide(evaluation(9.0, memorized=True)), "ship it")
+    assert not blessing.blessed
+    assert "is not overruled" in blessing.reason
+
+
+def test_a_champion_that_does_not_compare_is_none(evaluation):
+    """Red if its reason is not told, or first_model does not decide."""
+    why = "the champion makes images of 28x28x1, this generator of 32x32x3: they do not compare"
+    decided = gate.bless(evaluation(9.0), champion=None, best=None, config=BOUNDED, incomparable=why)
+    assert decided.blessed
+    assert decided.checks[-1].reason == f"{why}; first_model is allow and absolute bounds are set"
+    bare = gate.bless(evaluation(9.0), champion=None, best=None, config=EvaluateConfig(), incomparable=why)
+    assert not bare.blessed
