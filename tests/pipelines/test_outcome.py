@@ -24,3 +24,9 @@ def test_stages_end_where_they_are_asked_to():
     assert Request(until="train").stages == Request(only="train").stages == ("ingest", "train")
     with pytest.raises(InputError, match="choose one"):
         Request(until="train", only="train")
+
+
+def test_a_blessing_needs_a_reason():
+    """Red if an empty one goes on record."""
+    with pytest.raises(InputError, match="--bless needs a reason"):
+        Request(bless=" ")
