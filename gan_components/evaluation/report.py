@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from gan_components import images
 from gan_components.evaluation.gate import Check
-from gan_components.evaluation.score import Metric
+from gan_components.evaluation.score import ByClass, Metric
 from gan_components.metrics.memorization import Closest, Report
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -53,6 +53,7 @@ def pictures(
 
 def render(
     metrics: dict[str, Metric],
+    classes: list[ByClass],
     copies: Report,
     checks: list[Check],
     pictures: dict[str, bytes],
@@ -67,6 +68,7 @@ def render(
     )
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         metrics=metrics,
+        classes=classes,
         copies=copies,
         checks=checks,
         passed=all(check.passed for check in checks),

@@ -40,9 +40,10 @@ def evaluate(
         model: its generator is loaded as the SavedModel that would be served.
         examples: the images it was trained on and those it never saw.
         config: the ``evaluate`` section.
-        out: directory of the Evaluation: ``metrics.json``, ``memorization.json``, ``checks.json``,
-            ``extractor.json``, ``report.html`` and its pictures, and ``parzen.json`` if that is measured. The
-            same inputs give the same content.
+        out: directory of the Evaluation: ``metrics.json``, ``classes.json``, ``memorization.json``,
+        ``checks.json``,
+            ``extractor.json``, ``report.html`` and its pictures, and ``parzen.json`` if that is measured. The same
+            inputs give the same content.
         seed: of the pipeline; decides which subsets are drawn, never the seeds of the images.
         cache: root of the shared caches; trained extractors and the features of real images lie there.
         weights: file of a published network's weights, for ``features: inception`` and ``keras:NAME``.
@@ -99,10 +100,15 @@ def evaluate(
         metrics |= score.of_inception(of_generated, of_holdout, digest=extractor.identity.digest, seed=seed)
     tell("precision, recall, density, coverage")
     metrics |= score.coverage(sides, seed=seed)
-    if agrees and extractor.predict is not None:
-        wanted = np.arange(min(_AGREEMENT_IMAGES, config.num_samples)) % num_classes
-        found = extractor.predict(generator.images(range(len(wanted)), wanted))
-        metrics["class_agreement"] = score.class_agreement(wanted, found, extractor.identity)
+    classes: list[score.ByClass] = []
+    if extractor.predict is not None:
+        asked = None
+        if agrees:
+            wanted = np.arange(min(_AGREEMENT_IMAGES, config.num_samples)) % num_classes
+            asked = wanted, extractor.predict(generator.images(range(len(wanted)), wanted))
+            metrics["class_agreement"] = score.class_agreement(*asked, extractor.identity)
+        read = extractor.predict(generated), extractor.predict(holdout.images)
+        classes = score.by_class(counts.class_names, *read, asked)
     if counts.second_domain:
         pairs = generator.pairs(range(min(_AGREEMENT_IMAGES, config.num_samples)))
         metrics |= score.pixel_agreement(pairs, counts.second_domain)
@@ -127,6 +133,7 @@ def evaluate(
     tell("report")
     content |= {
         "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
+        "classes": [one.model_dump(mode="json") for one in classes],
         "memorization": copies.model_dump(mode="json"),
         "checks": [check.model_dump(mode="json") for check in checks],
         "extractor": extractor.identity.model_dump(mode="json"),
@@ -138,6 +145,7 @@ def evaluate(
         (work / f"{name}.png").write_bytes(data)
     page = report.render(
         metrics,
+        classes,
         copies,
         checks,
         pictures,

@@ -126,6 +126,21 @@ def test_an_honest_generator_passes(evaluation):
     assert read(evaluation, "memorization.json")["verdict"] == "PASS"
 
 
+def test_each_class_is_told_apart(evaluation):
+    """Shares sum to 1 and are near a tenth; what is asked for comes. Red if the rows of classes are mixed.
+
+    Each class has about 80 of 800 draws and 36 of 360 held-out images: three standard errors are 3 and 5 points.
+    """
+    classes = read(evaluation, "classes.json")
+    assert [one["name"] for one in classes] == [str(digit) for digit in range(10)]
+    for key, tolerance in (("drawn", 0.04), ("real", 0.06)):
+        assert sum(one[key] for one in classes) == pytest.approx(1.0)
+        assert all(abs(one[key] - 0.1) < tolerance for one in classes)
+    agreement = read(evaluation, "metrics.json")["class_agreement"]["value"]
+    assert np.mean([one["agreement"] for one in classes]) == pytest.approx(agreement)
+    assert "<h2>Classes</h2>" in (evaluation.directory / "report.html").read_text()
+
+
 def test_same_inputs_same_content(evaluation, honest, examples, root):
     """A second run into another cache gives the same JSON; red with an unseeded subset or a time in it."""
     again = evaluate(honest, examples, CONFIG, out=root / "again", seed=0, cache=root / "other-cache")
