@@ -41,9 +41,8 @@ def evaluate(
         examples: the images it was trained on and those it never saw.
         config: the ``evaluate`` section.
         out: directory of the Evaluation: ``metrics.json``, ``classes.json``, ``memorization.json``,
-        ``checks.json``,
-            ``extractor.json``, ``report.html`` and its pictures, and ``parzen.json`` if that is measured. The same
-            inputs give the same content.
+            ``checks.json``, ``extractor.json``, ``report.html`` and its pictures, and ``parzen.json`` if that is
+            measured. The same inputs give the same content.
         seed: of the pipeline; decides which subsets are drawn, never the seeds of the images.
         cache: root of the shared caches; trained extractors and the features of real images lie there.
         weights: file of a published network's weights, for ``features: inception`` and ``keras:NAME``.

@@ -1,11 +1,15 @@
 """Exact nearest neighbours by Euclidean distance, in bounded memory."""
 
+import itertools
+
 import numpy as np
 
 # Rows of the two sides whose distances stand in memory at once (2048 x 8192 float32 are 64 MB), and the most
 # numbers that a tile of references may hold.
 _QUERY_TILE, _REFERENCE_TILE, _TILE_NUMBERS = 2048, 8192, 2**25
 _SPARE = 8
+# More than so many scores of a row that need a closer look are looked at by partition.
+_MOST_BELOW = 1024
 
 
 def nearest(
@@ -63,18 +67,20 @@ def _candidates(
     Rows of which there are not enough are filled up with index -1.
     """
     queries = (queries - centre).astype(dtype)
-    factors = -2 * queries
+    # |q|^2 is the same for the whole row and decides nothing; one product gives |r|^2 - 2 q.r.
+    factors = np.concatenate([-2 * queries, np.ones((len(queries), 1), dtype)], axis=1)
     best = np.full((len(queries), count), np.inf, dtype)
     indices = np.full((len(queries), count), -1)
     largest = 0.0
     tile_rows = max(1, min(_REFERENCE_TILE, _TILE_NUMBERS // max(1, references.shape[1])))
-    for start in range(0, len(references), tile_rows):
-        tile = (references[start : start + tile_rows] - centre).astype(dtype)
-        squares = np.einsum("ij,ij->i", tile, tile)
-        largest = max(largest, float(squares.max()))
-        # |q|^2 is the same for the whole row and decides nothing.
+    # A small tile first: what it finds spares most of the numbers of the others a closer look.
+    starts = [0, *range(tile_rows // 8, len(references), tile_rows)]
+    for start, end in itertools.pairwise([*starts, len(references)]):
+        tile = np.empty((end - start, references.shape[1] + 1), dtype)
+        np.subtract(references[start:end], centre, out=tile[:, :-1], casting="unsafe")
+        tile[:, -1] = np.einsum("ij,ij->i", tile[:, :-1], tile[:, :-1])
+        largest = max(largest, float(tile[:, -1].max()))
         scores = factors @ tile.T
-        scores += squares
         if selves is not None:
             inside = (start <= selves) & (selves < start + len(tile))
             scores[np.flatnonzero(inside), selves[inside] - start] = np.inf
@@ -82,7 +88,7 @@ def _candidates(
         merged = np.concatenate([best, np.take_along_axis(scores, picked, axis=1)], axis=1)
         merged[:, count:][picked < 0] = np.inf
         owners = np.concatenate([indices, picked + start], axis=1)
-        kept = np.argpartition(merged, count - 1, axis=1)[:, :count]
+        kept = _smallest(merged, count)
         best, indices = (np.take_along_axis(all_, kept, axis=1) for all_ in (merged, owners))
     indices[~np.isfinite(best)] = -1
     lengths = np.einsum("ij,ij->i", queries, queries, dtype=np.float64)
@@ -96,18 +102,24 @@ def _candidates(
 def _below(scores: np.ndarray, limits: np.ndarray, count: int) -> np.ndarray:
     """Columns of each row that may be among its `count` smallest of all tiles; -1 where a row has fewer of them.
 
-    Once a tile or two have been seen, few scores are below a row's limit, the largest of its best so far: to find
-    these is one comparison a number, where a partition of the row is some twenty.
+    Once a tile has been seen, few scores are below a row's limit, the largest of its best so far: to find these is
+    one comparison a number, where a partition of the row is some twenty.
     """
     if scores.shape[1] <= count:
         return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-    rows, columns = np.nonzero(scores < limits[:, None])
+    if np.isinf(limits).any():
+        return _smallest(scores, count)
+    rows, columns = np.divmod(np.flatnonzero(scores < limits[:, None]), scores.shape[1])
     per_row = np.bincount(rows, minlength=len(scores))
-    if per_row.max(initial=0) > count:
-        return np.argpartition(scores, count - 1, axis=1)[:, :count]
-    picked = np.full((len(scores), max(1, per_row.max(initial=0))), -1)
+    if per_row.max() > max(_MOST_BELOW, count):
+        return _smallest(scores, count)
+    picked = np.full((len(scores), max(1, per_row.max())), -1)
     picked[rows, np.arange(len(rows)) - np.repeat(np.cumsum(per_row) - per_row, per_row)] = columns
     return picked
+
+
+def _smallest(scores: np.ndarray, count: int) -> np.ndarray:
+    return np.argpartition(scores, count - 1, axis=1)[:, :count]
 
 
 def _ranked(

@@ -63,12 +63,12 @@ def generator(
         # Of variance 1, like the latents.
         x = layers.Concatenate()([x, _embedding(labels, num_classes, LABEL_DIM, 1.0, seed, "generator")])
 
-    channels = config.base_channels * 2 ** (len(sides) - 1)
+    channels = config.base_channels * config.channel_multiplier ** (len(sides) - 1)
     x = layers.Dense(channels, use_bias=False, **initializers.scaled_normal(seed, "generator/weights"))(x)
     x = GenerativeBasis(sides[0], randomness.integer(seed, "generator/basis"), name="generator_basis")(x)
     for level, side in enumerate(sides):
         if level:
-            channels //= 2
+            channels //= config.channel_multiplier
             x = _pointwise(x, channels, seed, f"generator/narrow{side}")
             x = layers.UpSampling2D(2, interpolation="bilinear")(x)
         x = _blocks(x, config, level, len(sides), seed, f"generator/block{side}")
@@ -106,7 +106,7 @@ def discriminator(
     for level, side in reversed(list(enumerate(sides))):
         x = _blocks(x, config, level, len(sides), seed, f"discriminator/block{side}")
         if level:
-            channels *= 2
+            channels *= config.channel_multiplier
             # Halving with bilinear interpolation samples between four pixels: it is their mean.
             x = layers.AveragePooling2D(2)(x)
             x = _pointwise(x, channels, seed, f"discriminator/widen{side}")
