@@ -359,7 +359,7 @@ def test_the_extractor_is_that_of_the_evaluation(tmp_path, monkeypatch):
     class AskedError(Exception):
         pass
 
-    def extractor(name, images, labels, *, num_classes, cache) -> None:
+    def extractor(name, images, labels, *, num_classes, cache, weights=None) -> None:
         asked.append((name, images.tobytes(), labels.tobytes(), num_classes, cache))
         raise AskedError
 
