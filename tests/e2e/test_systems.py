@@ -25,7 +25,7 @@ SYSTEMS = {
                "train.growth={stable_steps: 4, fade_steps: 2}"],
     "stylegan": ["train.network={name: stylegan, base_channels: 4, max_channels: 8, mapping_layers: 2}",
                  "train.growth={stable_steps: 4, fade_steps: 2}"],
-    "r3gan": ["train.network={name: resnet, base_channels: 8, group_channels: 8}", "ingest.num_images=3000"],
+    "r3gan": ["train.network={name: resnet, base_channels: 8, group_channels: 8}", "ingest.num_images=8000"],
 }  # fmt: skip
 
 
