@@ -7,6 +7,7 @@ colour profiles are ignored.
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from gan_components import images
 
 # Of the formats that Pillow knows, only these are tried: its rarer decoders are a way in for hostile files.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 MAX_PIXELS = 64_000_000
 _TOO_LARGE = "more than 64 megapixels"
 
@@ -38,14 +40,14 @@ class UnreadableError(Exception):
     """A picture that goes to quarantine; the message is the reason."""
 
 
-def read(path: Path) -> Image.Image:
-    """Opens and decodes the picture at `path`: upright, mode ``L`` or ``RGB``.
+def read(file: Path | bytes) -> Image.Image:
+    """Opens and decodes the picture at a path or in bytes: upright, mode ``L`` or ``RGB``.
 
     Raises:
         UnreadableError: it is no picture of a known format, damaged, or larger than 64 megapixels.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
+        with Image.open(BytesIO(file) if isinstance(file, bytes) else file, formats=_FORMATS) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(f"{width} x {height} is {_TOO_LARGE}")
@@ -54,7 +56,8 @@ def read(path: Path) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableError(_TOO_LARGE) from None
     except _DAMAGED as error:
-        raise UnreadableError(f"{type(error).__name__}: {error}".replace(str(path), path.name)) from None
+        reason = f"{type(error).__name__}: {error}"
+        raise UnreadableError(reason.replace(str(file), file.name) if isinstance(file, Path) else reason) from None
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:

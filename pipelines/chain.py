@@ -54,6 +54,7 @@ _log = logging.getLogger(__name__)
 
 def plan(config: PipelineConfig, workspace: Workspace, request: Request) -> list[Step]:
     """What a :class:`Run` would do and why, without running anything or importing TensorFlow."""
+    evaluation.require_usable_weights(config.evaluate.features, request.weights)
     record = _record(workspace, request, config)
     steps: list[Step] = []
     made: dict[Stage, Artifact] = {}
@@ -105,6 +106,7 @@ class Run:
         """
         if self.config.train.strategy == "multi_worker" and self.request.run_id is None:
             raise InputError("train.strategy multi_worker needs the same --run-id for every worker; give one")
+        evaluation.require_usable_weights(self.config.evaluate.features, self.request.weights)
         with workers.led(self.config, self.workspace, self.outcome):
             self._execute_stages()
 

@@ -5,8 +5,6 @@ of channels: if some are coloured, grey ones are repeated into red, green and bl
 it is asked for.
 """
 
-import io
-import logging
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,15 +15,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from gan_components import images as image_tools
 from gan_components import pictures
 from gan_components.errors import InputError
 from gan_components.generators import DESCRIPTION, Generator
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 _BATCH_SIZE = 256
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,11 @@ class Collection:
         """
         batch: list[np.ndarray] = []
         for pixels in self.read():
-            one = pixels if size is None else _squared(pixels, size)
+            if size is None:
+                one = pixels
+            else:
+                picture = pictures.from_array(pixels)
+                one = pictures.canonical(picture, size=size, channels=pixels.shape[-1], fit="crop")
             one = np.repeat(one, 3, axis=-1) if coloured and one.shape[-1] == 1 else one
             if batch and (len(batch) == _BATCH_SIZE or one.shape != batch[0].shape):
                 yield np.stack(batch)
@@ -100,28 +98,34 @@ def collect(text: str, *, num_samples: int) -> Collection:
 
 
 def _folder(name: str, root: Path) -> Collection:
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in pictures.SUFFIXES and path.is_file())
     if not files:
-        raise InputError(f"{name} holds no images; expected files that end in {', '.join(sorted(_SUFFIXES))}")
+        raise InputError(
+            f"{name} holds no images; expected files that end in {', '.join(sorted(pictures.SUFFIXES))}"
+        )
     shapes, coloured = set(), False
     for path in files:
-        picture = _opened(path)
+        picture = _opened(path, f"{path}")
         shapes.add((picture.height, picture.width))
         coloured |= picture.mode == "RGB"
 
     def read() -> Iterator[np.ndarray]:
         for path in files:
-            pixels = np.asarray(_opened(path))
-            yield pixels if pixels.ndim == 3 else pixels[..., None]
+            yield _pixels(_opened(path, f"{path}"))
 
     return Collection(name, len(files), frozenset(shapes), coloured, read)
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(file: Path | bytes, name: str) -> Image.Image:
     try:
-        return pictures.read(path)
+        return pictures.read(file)
     except pictures.UnreadableError as error:
-        raise InputError(f"{path} cannot be read as a picture ({error}); remove or replace it") from None
+        raise InputError(f"{name} cannot be read as a picture ({error}); remove or replace it") from None
+
+
+def _pixels(picture: Image.Image) -> np.ndarray:
+    pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _array(name: str, path: Path) -> Collection:
@@ -163,10 +167,9 @@ def _records(name: str, path: Path, split: str) -> Collection:
     feature = features["image"]
 
     def read() -> Iterator[np.ndarray]:
-        for record in builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()}):
-            picture = Image.open(io.BytesIO(record["image"]))
-            pixels = np.asarray(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
-            yield pixels if pixels.ndim == 3 else pixels[..., None]
+        records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        for place, record in enumerate(records):
+            yield _pixels(_opened(record["image"], f"image {place} of {name}"))
 
     height, width, channels = feature.shape
     known = None not in (height, width)
@@ -183,8 +186,3 @@ def _drawn(name: str, path: Path, num_samples: int) -> Collection:
             yield from generator.images(range(start, min(start + _BATCH_SIZE, num_samples)))
 
     return Collection(name, num_samples, frozenset({(height, width)}), channels == 3, read)
-
-
-def _squared(pixels: np.ndarray, size: int) -> np.ndarray:
-    picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-    return np.asarray(image_tools.fit(picture, size, "crop")).reshape(size, size, -1)

@@ -16,7 +16,7 @@ FEATURES = ("auto", "classifier", "random_conv", "pixels", "inception", "keras:N
 
 METRICS = (
     "precision", "recall", "density", "coverage", "class_agreement", "parzen_log_likelihood",
-    "pixel_agreement", "pixel_agreement_unrelated", "inception_score", "fid_infinity", "sfid", "ms_ssim",
+    "pixel_agreement", "pixel_agreement_unrelated", "inception_score", "sfid",
     *(f"{kind}{against}" for kind in ("fid", "kid") for against in ("", "_train")),
     *(f"{kind}_{space}{against}" for kind in ("fd", "kid") for space in ("classifier", "random_conv", "pixels")
       for against in ("", "_train")),
@@ -32,6 +32,27 @@ def distance_names(space: str) -> tuple[str, str]:
         (('fid', 'kid'), ('fd_classifier', 'kid_classifier'))
     """
     return ("fid", "kid") if space == "inception" else (f"fd_{space}", f"kid_{space}")
+
+
+def require_known_features(features: str) -> None:
+    """Raises ConfigError, naming the nearest, unless `features` are some of :data:`FEATURES`."""
+    if features not in FEATURES[:-1] and not re.fullmatch(r"keras:\w+", features):
+        nearest = difflib.get_close_matches(features, FEATURES, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise ConfigError(f"{features} are no features{hint} Known: {', '.join(FEATURES)}")
+
+
+def require_usable_weights(features: str, weights: Path | None) -> None:
+    """Refuses a file that evaluation could not use, before hours of training.
+
+    Raises:
+        ConfigError: features that read none.
+        InputError: no such file.
+    """
+    if weights is not None and not reads_weights(features):
+        raise ConfigError(f"--weights goes with the features inception and keras:NAME; {features} reads no file")
+    if weights is not None and not weights.is_file():
+        raise InputError(f"there is no file {weights}; check --weights")
 
 
 def reads_weights(features: str) -> bool:
@@ -102,10 +123,7 @@ class EvaluateConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     @field_validator("features")
     @classmethod
     def _known_features(cls, features: str) -> str:
-        if features not in FEATURES[:-1] and not re.fullmatch(r"keras:\w+", features):
-            nearest = difflib.get_close_matches(features, FEATURES, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ValueError(f"{features} are no features{hint} Known: {', '.join(FEATURES)}")
+        require_known_features(features)
         return features
 
     @field_validator("bounds")
@@ -133,19 +151,8 @@ def recipe(
     seed: int,
     weights: Path | None = None,
 ) -> Recipe:
-    """What decides the Evaluation of `model`; computed without measuring anything.
-
-    Raises:
-        ConfigError: weights for features that read none.
-        InputError: no such file.
-    """
+    """What decides the Evaluation of `model`; computed without measuring anything."""
     inputs = {"model": model.content_digest, "examples": examples.content_digest}
     if weights is not None:
-        if not reads_weights(config.features):
-            raise ConfigError(
-                f"--weights goes with evaluate.features inception and keras:NAME; {config.features} reads no file"
-            )
-        if not weights.is_file():
-            raise InputError(f"there is no file {weights}; check --weights")
         inputs["weights"] = digest_file(weights)
     return Recipe.of("evaluate", "evaluation", config, inputs, seed)

@@ -21,12 +21,11 @@ from gan_components.metrics import (
     ms_ssim,
     parzen,
 )
-from gan_components.metrics.estimate import GROUPS, Estimate
+from gan_components.metrics.estimate import LEAST_IMAGES, Estimate
 from gan_components.metrics.features import inception
 
 # The manifold metrics hold all pairs of distances, some 100 MB at this size.
 _MANIFOLD_IMAGES = 2_000
-_LEAST_IMAGES = 2 * GROUPS
 # As many as the authors of the Parzen window choose its width on.
 _MOST_VALIDATION_IMAGES = 1_000
 # What a number can be at all; intervals end there. Shares lie between 0 and 1.
@@ -187,7 +186,7 @@ def by_class(
         real: in the held-out images, int ``[M]``.
         asked: classes asked for and read, each int ``[K]``; None if none can be asked for.
     """
-    shares = [np.bincount(found, minlength=len(names)) / len(found) for found in (drawn, real)]
+    shares = [np.bincount(read, minlength=len(names)) / len(read) for read in (drawn, real)]
     found: list[ByClass] = []
     for label, name in enumerate(names):
         agreement = float(np.mean(asked[1][asked[0] == label] == label)) if asked else None
@@ -293,10 +292,10 @@ def _choice(count: int, size: int, seed: int, name: str) -> np.ndarray:
 
 
 def _require_enough(size: int) -> None:
-    if size < _LEAST_IMAGES:
+    if size < LEAST_IMAGES:
         raise InputError(
             f"the smallest of the generated, training and held-out sets has {size} images, measuring takes "
-            f"{_LEAST_IMAGES}; add images or hold out a larger share (ingest.holdout)"
+            f"{LEAST_IMAGES}; add images or hold out a larger share (ingest.holdout)"
         )
 
 

@@ -1,7 +1,7 @@
 """The stage ``evaluate``: loads the generator as it is served, draws, measures, judges, reports."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,19 @@ def evaluate(
     generated = generator.images(range(config.num_samples))
     images = (generated, train.images, holdout.images)
 
-    def stored(images: np.ndarray, split: str) -> dict[str, np.ndarray]:
+    def stored(compute: Callable[[], dict[str, np.ndarray]], split: str) -> dict[str, np.ndarray]:
         digest = f"{examples.content_digest}/{split}"
-        identity = extractor.identity
-        return store.stored(lambda: extractor.layers(images), images_digest=digest, identity=identity, cache=cache)
+        return store.stored(compute, images_digest=digest, identity=extractor.identity, cache=cache)
 
-    of_generated, of_holdout = extractor.layers(generated), stored(holdout.images, "holdout")
+    layer = extractor.identity.layer
+    of_generated = extractor.layers(generated)
+    of_holdout = stored(lambda: extractor.layers(holdout.images), "holdout")
+    # Of the many training images only what is compared.
+    of_train = stored(lambda: {layer: extractor.features(train.images)}, "train")
     sides = score.Sides(
-        generated=of_generated[extractor.identity.layer],
-        holdout=of_holdout[extractor.identity.layer],
-        train=stored(train.images, "train")[extractor.identity.layer],
+        generated=of_generated[layer],
+        holdout=of_holdout[layer],
+        train=of_train[layer],
         identity=extractor.identity,
     )
     tell("distances")

@@ -1,7 +1,7 @@
 """Any images against any others: ``gan-pipelines score``."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,15 @@ from gan_components.artifacts import Progress, no_progress
 from gan_components.errors import ConfigError, InputError
 from gan_components.evaluation import score
 from gan_components.evaluation.collection import Collection, collect
-from gan_components.evaluation.config import EvaluateConfig, distance_names, reads_weights
-from gan_components.metrics import (
-    features,
-    frechet,
-    kernel,
+from gan_components.evaluation.config import (
+    EvaluateConfig,
+    distance_names,
+    reads_weights,
+    require_known_features,
+    require_usable_weights,
 )
+from gan_components.metrics import features, frechet, kernel
+from gan_components.metrics.estimate import LEAST_IMAGES
 from gan_components.metrics.features import inception
 
 METRICS = ("distance", "kernel", "manifold", "ms_ssim", "inception_score", "sfid", "fid_infinity")
@@ -27,7 +30,7 @@ METRICS = ("distance", "kernel", "manifold", "ms_ssim", "inception_score", "sfid
 _OF_INCEPTION = frozenset({"inception_score", "sfid", "fid_infinity"})
 # Minutes of work for a number that few ask for.
 _ON_REQUEST = frozenset({"fid_infinity"})
-_MANIFOLD_IMAGES, _SIMILARITY_IMAGES = 2_000, 2_000
+_SIMILARITY_IMAGES = 2_000
 _LEAST_SIDE = 11
 
 logger = logging.getLogger(__name__)
@@ -97,6 +100,8 @@ def compare(
         ConfigError: settings that do not fit.
         InputError: images that cannot be compared.
     """
+    require_known_features(settings.features)
+    require_usable_weights(settings.features, settings.weights)
     section = EvaluateConfig(features=settings.features)
     if section.features == "classifier":
         raise ConfigError("score trains no classifier; choose random_conv, pixels, inception or keras:NAME")
@@ -104,25 +109,32 @@ def compare(
     texts = [generated, reference, *([train] if train else [])]
     total, done = len(texts) + 2, iter(range(1, len(texts) + 3))
     sides = [collect(text, num_samples=settings.num_samples) for text in texts]
+    for side in sides:
+        if side.count < LEAST_IMAGES:
+            raise InputError(
+                f"{side.name} holds {side.count} images; intervals take at least {LEAST_IMAGES} on each side"
+            )
     coloured = _coloured(sides)
     shape = _common_shape(sides, settings.size, needed=train is not None or not reads_weights(section.features))
     template = np.zeros((1, *(shape or (_LEAST_SIDE,) * 2), 3 if coloured else 1), np.uint8)
     extractor = features.extractor(
         section.features, template, None, num_classes=0, cache=settings.cache, weights=settings.weights
     )
-    outputs = []
+    outputs, pixels = [], []
     for side in sides:
         progress(next(done), total, f"features of {side.count:,} images: {side.name}")
-        outputs.append(_outputs(extractor, side, coloured=coloured, size=settings.size))
+        # All are needed for the memorization check, some for the similarity of those of one size, else none.
+        kept = side.count if train else _SIMILARITY_IMAGES if shape else 0
+        output, first = _outputs(extractor, side.batches(coloured=coloured, size=settings.size), side, kept)
+        outputs.append(output)
+        pixels.append(first)
     progress(next(done), total, "comparing")
     metrics = _metrics(extractor.identity, outputs[0], outputs[1], wanted, seed=settings.seed)
     if "ms_ssim" in wanted:
-        metrics |= _similarity(sides[0], shape, coloured=coloured, size=settings.size)
+        metrics |= _similarity(pixels[0][:_SIMILARITY_IMAGES])
     report = None
     if train:
-        pixels = [np.concatenate(list(side.batches(coloured=coloured, size=settings.size))) for side in sides]
-        layer = extractor.identity.layer
-        drawn, held_out, trained_on = (output[layer] for output in outputs)
+        drawn, held_out, trained_on = (output[extractor.identity.layer] for output in outputs)
         report, _ = score.memorized(
             (pixels[0], pixels[2], pixels[1]),
             score.Sides(generated=drawn, holdout=held_out, train=trained_on, identity=extractor.identity),
@@ -170,18 +182,21 @@ def _some(shapes: frozenset[tuple[int, int]]) -> str:
 
 
 def _outputs(
-    extractor: features.Extractor, side: Collection, *, coloured: bool, size: int | None
-) -> dict[str, np.ndarray]:
-    """All layers of a side's images, in one pass.
+    extractor: features.Extractor, batches: Iterator[np.ndarray], side: Collection, kept: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """All layers of a side's images, and the first `kept` or a few more of the images, in one pass.
 
     Raises:
         InputError: images that are all the same, or features that are not finite.
     """
     parts, first, same = [], None, True
-    for batch in side.batches(coloured=coloured, size=size):
+    pixels: list[np.ndarray] = []
+    for batch in batches:
         first = batch[0] if first is None else first
         same = same and batch.shape[1:] == first.shape and bool(np.all(batch == first))
         parts.append(extractor.layers(batch))
+        if sum(map(len, pixels)) < kept:
+            pixels.append(batch)
     if same:
         raise InputError(f"all {side.count} images of {side.name} are the same; there is nothing to measure")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -192,7 +207,7 @@ def _outputs(
                 f"{extractor.identity.name} gave features that are not finite ({name}) for {len(bad)} images of "
                 f"{side.name}, the first is number {bad[0]}; the weights do not fit these images"
             )
-    return joined
+    return joined, np.concatenate(pixels) if pixels else np.empty((0, 0, 0, 1), np.uint8)
 
 
 def _metrics(
@@ -213,7 +228,9 @@ def _metrics(
     metrics = {}
     if "distance" in wanted:
         result = frechet.estimate(real, drawn, random("fd"))
-        metrics[distance] = score.metric(result, f"{_kind(distance)}{counts}", "lower", identity, score.DISTANCE)
+        metrics[distance] = score.metric(
+            result, f"{distance.partition('_')[0]}{counts}", "lower", identity, score.DISTANCE
+        )
     if "kernel" in wanted:
         result = kernel.estimate(real, drawn, random("kid"))
         metrics[kernel_name] = score.metric(result, f"kid{counts}", "lower", identity, score.ANY)
@@ -222,6 +239,11 @@ def _metrics(
             score.Sides(generated=drawn, holdout=real, train=real, identity=identity), seed=seed, split="reference"
         )
     if "fid_infinity" in wanted:
+        if len(drawn) < frechet.LEAST_FOR_INFINITY:
+            raise InputError(
+                f"fid_infinity takes at least {frechet.LEAST_FOR_INFINITY} generated images, got {len(drawn)}; "
+                "leave it out of --metrics or add images"
+            )
         result = frechet.at_infinity(drawn, real, random("fid_infinity"))
         metrics["fid_infinity"] = score.metric(result, f"fid_infinity{counts}", "lower", identity, score.ANY)
     if "sfid" in wanted:
@@ -233,20 +255,9 @@ def _metrics(
     return metrics
 
 
-def _kind(distance: str) -> str:
-    return distance.partition("_")[0]
-
-
-def _similarity(
-    side: Collection, shape: tuple[int, int] | None, *, coloured: bool, size: int | None
-) -> dict[str, score.Metric]:
-    """MS-SSIM of the first 2,000 images; none where sizes differ or are too small for it."""
-    if shape is None or min(shape) < _LEAST_SIDE or side.count < 4:
+def _similarity(images: np.ndarray) -> dict[str, score.Metric]:
+    """MS-SSIM of images; none where sizes differ, so that there are no images, or are too small for it."""
+    if min(images.shape[1:3]) < _LEAST_SIDE:
         logger.warning("ms_ssim is left out: it takes images of one size, at least %d pixels a side", _LEAST_SIDE)
         return {}
-    parts: list[np.ndarray] = []
-    for batch in side.batches(coloured=coloured, size=size):
-        parts.append(batch)
-        if sum(map(len, parts)) >= _SIMILARITY_IMAGES:
-            break
-    return {"ms_ssim": score.similarity(np.concatenate(parts)[:_SIMILARITY_IMAGES])}
+    return {"ms_ssim": score.similarity(images)}

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gan_components import pictures
 from gan_components.errors import InputError
 from gan_components.fingerprints import digest_file, digest_json
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def images(root: Path) -> list[File]:
     links = f"{len(outside)} symbolic links lead out of it and are not followed, first {outside[:1]}"
     if not found:
         raise InputError(
-            f"{root} holds no images (files named {', '.join(sorted(SUFFIXES))})"
+            f"{root} holds no images (files named {', '.join(sorted(pictures.SUFFIXES))})"
             + (f"; {links}; copy the files" if outside else "; check --data")
         )
     if outside:
@@ -88,7 +87,7 @@ def _walk(folder: Path, root: Path, outside: list[str]) -> Iterator[File]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(path, root, outside)
-        elif path.suffix.lower() in SUFFIXES:
+        elif path.suffix.lower() in pictures.SUFFIXES:
             # Not Path.resolve: it raises on links that go round in circles.
             if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
                 outside.append(_name(path, root))

@@ -36,11 +36,19 @@ class Evidence(BaseModel, frozen=True, strict=True, extra="forbid"):
     expected: float
 
 
+# Quantiles and Jeffreys' prior of a share's interval.
+_JEFFREYS = ((0.025, 0.5, 0.5), (0.975, 0.5, 0.5))
+
+Nearest = tuple[np.ndarray, np.ndarray]
+"""Distances to the nearest training images and their rows, ``[N, k]`` as of :func:`neighbours.nearest`."""
+
+
 def measure(
     space: str,
     generated: np.ndarray,
     train: np.ndarray,
     holdout: np.ndarray,
+    nearest: tuple[Nearest, Nearest],
     random: np.random.Generator,
 ) -> list[Evidence]:
     """Authenticity, AUC and C_T of generated images in one space.
@@ -61,22 +69,22 @@ def measure(
         generated: ``[N, ...]``.
         train: ``[M, ...]``, M at least 2.
         holdout: ``[K, ...]``.
+        nearest: of the generated and of the held-out images.
         random: seeds the cells.
     """
     generated, train, holdout = (rows.reshape(len(rows), -1) for rows in (generated, train, holdout))
-    of_generated, owners = neighbours.nearest(generated, train, 1)
-    of_holdout, owners_of_holdout = neighbours.nearest(holdout, train, 1)
-    rows, places = np.unique(np.concatenate([owners, owners_of_holdout]), return_inverse=True)
+    of_generated, of_holdout = (distances[:, 0] for distances, _ in nearest)
+    rows, places = np.unique(np.concatenate([rows[:, 0] for _, rows in nearest]), return_inverse=True)
     # The nearest is the row itself, or a twin of it at the same place.
-    around = neighbours.nearest(train[rows], train, 2)[0][:, 1][places.ravel()]
-    authentic = np.concatenate([of_generated, of_holdout])[:, 0] > around
+    around = neighbours.nearest(train[rows], train, 2)[0][:, 1][places]
+    authentic = np.concatenate([of_generated, of_holdout]) > around
     first, second = authentic[: len(generated)], authentic[len(generated) :]
-    closer = _z(of_generated[:, 0], of_holdout[:, 0])
+    closer = _z(of_generated, of_holdout)
     count = len(generated) * len(holdout)
     # Of the same ranks: the statistic as a share.
     spread = ((len(generated) + len(holdout) + 1) / (12 * count)) ** 0.5
     auc, width = 0.5 - closer * spread, 1.96 * spread
-    c_t = _c_t(generated, train, holdout, of_generated[:, 0], of_holdout[:, 0], random)
+    c_t = _c_t(generated, train, holdout, of_generated, of_holdout, random)
     low, high = (float(stats.beta.ppf(q, first.sum() + a, (~first).sum() + b)) for q, a, b in _JEFFREYS)
     return [
         Evidence(
@@ -92,9 +100,6 @@ def measure(
         ),
         Evidence(name="c_t", space=space, value=c_t, low=c_t - 1.96, high=c_t + 1.96, expected=0.0),
     ]
-
-
-_JEFFREYS = ((0.025, 0.5, 0.5), (0.975, 0.5, 0.5))
 
 
 def _z(generated: np.ndarray, holdout: np.ndarray) -> float:

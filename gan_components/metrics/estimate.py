@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 GROUPS = 20
+LEAST_IMAGES = 2 * GROUPS
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def replicates(
     Returns:
         float64 ``[g]`` or ``[g, s]``.
     """
-    if min(first_count, second_count) < 2 * GROUPS:
+    if min(first_count, second_count) < LEAST_IMAGES:
         raise ValueError(
-            f"{GROUPS} groups need {2 * GROUPS} images on each side, got {first_count} and {second_count}"
+            f"{GROUPS} groups need {LEAST_IMAGES} images on each side, got {first_count} and {second_count}"
         )
     parts = [np.array_split(random.permutation(count), GROUPS) for count in (first_count, second_count)]
     return np.stack([replicate(left, right) for left, right in zip(*parts, strict=True)])

@@ -17,6 +17,7 @@ Covariance = Float64[np.ndarray, "d d"]
 
 # Of the line that is extrapolated, as in the paper's code.
 _POINTS = 15
+LEAST_FOR_INFINITY = 100
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,10 @@ def at_infinity(generated: Features, reference: Features, random: np.random.Gene
     Raises:
         ValueError: fewer than 100 generated features.
     """
-    if len(generated) < 100:
-        raise ValueError(f"an extrapolation needs at least 100 generated features, got {len(generated)}")
+    if len(generated) < LEAST_FOR_INFINITY:
+        raise ValueError(
+            f"an extrapolation needs at least {LEAST_FOR_INFINITY} generated features, got {len(generated)}"
+        )
     counts = np.linspace(len(generated) / 10, len(generated), _POINTS).astype(int)
     distances = [
         distance_of_features(generated[random.choice(len(generated), count, replace=False)], reference)

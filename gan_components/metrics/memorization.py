@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel
-from scipy import optimize, stats
 
-from gan_components.metrics import copying, neighbours, shifts
+from gan_components.metrics import copying, neighbours, rates, shifts
+from gan_components.metrics.rates import Rate
 
 ALPHA = 0.05
 """Chance that a generator that copies nothing fails, over all tests together."""
@@ -136,11 +136,11 @@ def check(
         The report, and the nearest training image of each generated one, in pixels.
     """
     neighbour_count = min(_CALIBRATED_NEIGHBOURS, len(pixels.train))
-    generated, indices = neighbours.nearest(pixels.generated, pixels.train, neighbour_count)
-    control, _ = neighbours.nearest(pixels.holdout, pixels.train, neighbour_count)
+    near = _nearest(pixels, neighbour_count)
+    (generated, indices), (control, _) = near
     scores = _calibrated(generated)
-    copies = _hits(generated[:, 0] == 0), duplicates or _hits(control[:, 0] == 0)
-    close = _hits(scores < 1), _hits(_calibrated(control) < 1, _matching_weights(generated, control))
+    copies = Rate.of(generated[:, 0] == 0), Rate(*duplicates) if duplicates else Rate.of(control[:, 0] == 0)
+    close = Rate.of(scores < 1), Rate.of(_calibrated(control) < 1, _matching_weights(generated, control))
     tests = [
         _excess("exact_duplicates", pixels.name, *copies, max_copy_excess),
         _excess("calibrated_distance", pixels.name, *close, max_copy_excess),
@@ -154,20 +154,23 @@ def check(
         )
         tests.append(_distance_ratio(f"{pixels.name}_shifted", ours, theirs, max_copy_excess))
     if embedding is not None:
-        ours, theirs = (
-            neighbours.nearest(side, embedding.train, 2)[0] for side in (embedding.generated, embedding.holdout)
-        )
-        tests.append(_distance_ratio(embedding.name, ours, theirs, max_copy_excess))
+        near = _nearest(embedding, 2)
+        tests.append(_distance_ratio(embedding.name, near[0][0], near[1][0], max_copy_excess))
         tests.append(_closeness(embedding, random, max_closeness_excess))
     space = embedding or pixels
-    evidence = copying.measure(space.name, space.generated, space.train, space.holdout, random)
+    evidence = copying.measure(space.name, space.generated, space.train, space.holdout, near, random)
     report = _report(_holm(tests), pixels, min_holdout, evidence)
     return report, Closest(scores, generated[:, 0], indices[:, 0])
 
 
+def _nearest(space: Space, k: int) -> tuple[copying.Nearest, copying.Nearest]:
+    """Distances to the k nearest training images and their rows, of the generated and of the held-out images."""
+    return neighbours.nearest(space.generated, space.train, k), neighbours.nearest(space.holdout, space.train, k)
+
+
 def _distance_ratio(space: str, generated: np.ndarray, control: np.ndarray, allowed: float) -> Test:
-    counts = _hits(_ratio(generated) < _RATIO), _hits(_ratio(control) < _RATIO)
-    return _excess("distance_ratio", space, *counts, allowed)
+    close = Rate.of(_ratio(generated) < _RATIO), Rate.of(_ratio(control) < _RATIO)
+    return _excess("distance_ratio", space, *close, allowed)
 
 
 def _calibrated(distances: np.ndarray) -> np.ndarray:
@@ -208,60 +211,23 @@ def _matching_weights(generated: np.ndarray, control: np.ndarray) -> np.ndarray:
     return weights + (1 - weights.sum()) / len(control)
 
 
-def _hits(found: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:
-    """Hits and trials; weighted ones count as ``1 / sum(weights^2)`` trials (Korn & Graubard 1998)."""
-    if weights is None:
-        return float(found.sum()), float(len(found))
-    trials = float(1 / np.sum(weights**2))
-    return float(weights[found].sum()) * trials, trials
-
-
-def _excess(
-    name: Name, space: str, generated: tuple[float, float], control: tuple[float, float], allowed: float
-) -> Test:
-    """Tests whether the generated images' rate exceeds the control's by more than `allowed`.
-
-    The bound of the difference joins two exact (Clopper-Pearson) bounds, as Newcombe 1998 joins Wilson's:
-    ``low = (p - q) - sqrt((p - p_low)^2 + (q_high - q)^2)``; the p-value is the level at which it meets `allowed`.
-    """
-    rate, base = (hits / count for hits, count in (generated, control))
-
-    def excess_low(level: float) -> float:
-        down, up = rate - _bounds(*generated, level)[0], _bounds(*control, level)[1] - base
-        return rate - base - (down**2 + up**2) ** 0.5
-
-    smallest = -12.0
-    if rate - base <= allowed:
-        p_value = 1.0
-    elif excess_low(10**smallest) > allowed:
-        p_value = 10**smallest
-    elif excess_low(0.5) <= allowed:
-        p_value = 0.5
-    else:
-        power = optimize.brentq(lambda x: excess_low(10**x) - allowed, smallest, np.log10(0.5))
-        p_value = 10**power
-    generated_low, generated_high = _bounds(*generated, ALPHA)
-    control_low, control_high = _bounds(*control, ALPHA)
+def _excess(name: Name, space: str, generated: Rate, control: Rate, allowed: float) -> Test:
+    """Tests whether the generated images' rate exceeds the control's by more than `allowed`."""
+    generated_low, generated_high = generated.bounds(ALPHA)
+    control_low, control_high = control.bounds(ALPHA)
     return Test(
         name=name,
         space=space,
-        generated=rate,
+        generated=generated.value,
         generated_low=generated_low,
         generated_high=generated_high,
-        control=base,
+        control=control.value,
         control_low=control_low,
         control_high=control_high,
-        excess_low=excess_low(ALPHA),
+        excess_low=rates.excess_low(generated, control, ALPHA),
         allowed=allowed,
-        p_value=p_value,
+        p_value=rates.p_value(generated, control, allowed),
     )
-
-
-def _bounds(hits: float, count: float, level: float) -> tuple[float, float]:
-    """Clopper-Pearson bounds of a rate, each wrong with at most this chance; no hits in n: 0 and about 3 / n."""
-    low = stats.beta.ppf(level, hits, count - hits + 1) if hits else 0.0
-    high = stats.beta.isf(level, hits + 1, count - hits) if hits < count else 1.0
-    return float(low), float(high)
 
 
 def _closeness(space: Space, random: np.random.Generator, allowed: float) -> Test:

@@ -40,11 +40,12 @@ def estimate(images: np.ndarray) -> Estimate:
     scales = min(len(_WEIGHTS), 1 + int(np.log2(side / _WINDOW)))
     weights = np.array(_WEIGHTS[:scales]) / sum(_WEIGHTS[:scales])
     count = len(images) // 2 * 2
-    parts = [
-        tf.image.ssim_multiscale(first, second, 255, power_factors=weights.tolist(), filter_size=_WINDOW).numpy()
-        for start in range(0, count, 2 * _BATCH_SIZE)
-        for rows in [images[start : min(start + 2 * _BATCH_SIZE, count)]]
-        for first, second in [(rows[::2], rows[1::2])]
-    ]
+    parts = []
+    for start in range(0, count, 2 * _BATCH_SIZE):
+        rows = images[start : min(start + 2 * _BATCH_SIZE, count)]
+        similar = tf.image.ssim_multiscale(
+            rows[::2], rows[1::2], 255, power_factors=weights.tolist(), filter_size=_WINDOW
+        )
+        parts.append(similar.numpy())
     values = np.concatenate(parts).astype(np.float64)
     return Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5))

@@ -74,7 +74,7 @@ def _candidates(
     largest = 0.0
     tile_rows = max(1, min(_REFERENCE_TILE, _TILE_NUMBERS // max(1, references.shape[1])))
     # A small tile first: what it finds spares most of the numbers of the others a closer look.
-    starts = [0, *range(tile_rows // 8, len(references), tile_rows)]
+    starts = [0, *range(max(1, tile_rows // 8), len(references), tile_rows)]
     for start, end in itertools.pairwise([*starts, len(references)]):
         tile = np.empty((end - start, references.shape[1] + 1), dtype)
         np.subtract(references[start:end], centre, out=tile[:, :-1], casting="unsafe")

@@ -168,6 +168,30 @@ def test_a_worse_model_is_blocked_and_stays_blocked(first, root):
     assert versions(root) == ["1", "2"]
 
 
+def test_quality_can_be_overruled_on_record(first, root):
+    """Red if ``--bless`` does not reach the gate, or the reason is not kept with the promotion."""
+    blessed = call(
+        "run",
+        "digits",
+        "--bless",
+        "the old one shows\ntoo few sevens",
+        root=root,
+        sets=[*QUICK, "train.num_steps=2"],
+    )
+    assert blessed.code == 0, blessed.stderr
+    assert blessed.document["verdict"] == "pushed"
+    assert "too few sevens" in blessed.document["blessing"]["reason"]
+    assert versions(root) == ["1", "2", "3"]
+
+
+def test_a_champion_of_another_shape_is_none(first, root):
+    """Red if distances of images of 28 and of 32 pixels are compared, or the run ends with an error."""
+    larger = call("run", "digits", root=root, sets=[*QUICK, "ingest.size=32"])
+    assert larger.code == 0, larger.stderr
+    assert "28x28x1" in json.dumps(larger.document["blessing"]["checks"])
+    assert versions(root) == ["1", "2", "3", "4"]
+
+
 def test_no_run_connected_anywhere(first, root):
     """Red if a library phones home: every child above wrote its refused connections down."""
     log = root.parent / "connections.log"

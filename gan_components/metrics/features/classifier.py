@@ -5,9 +5,6 @@ and compare only under the same trained weights (:class:`Identity`).
 """
 
 import hashlib
-import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from gan_components import images as pictures
 from gan_components import randomness
 from gan_components.fingerprints import closure, digest_json
 from gan_components.metrics.extractor import Extractor, Identity
+from gan_components.metrics.features import store
 
 # Fixed, not the run's seed: runs that differ in nothing but their seed still share one extractor.
 _SEED = 0
@@ -45,11 +43,10 @@ def classifier_extractor(images: np.ndarray, labels: np.ndarray, *, num_classes:
     network = _network(images.shape[1:], num_classes)
     path = cache / "extractors" / _recipe(images, labels, num_classes) / "weights.npz"
     if path.exists():
-        with np.load(path) as weights:
-            network.set_weights([weights[name] for name in weights.files])
+        network.set_weights(list(store.read(path).values()))
     else:
         _train(network, images, labels)
-        _write(path, network.get_weights())
+        store.write(path, {f"weight{place:03}": weight for place, weight in enumerate(network.get_weights())})
     return _extractor(network)
 
 
@@ -162,15 +159,3 @@ def _recipe(images: np.ndarray, labels: np.ndarray, num_classes: int) -> str:
         "libraries": libraries,
     }
     return digest_json(decisive)[:32]
-
-
-def _write(path: Path, weights: list[np.ndarray]) -> None:
-    """Writes the weights whole or not at all: another run may be reading or writing the same file."""
-    buffer = io.BytesIO()
-    np.savez(buffer, *weights)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)

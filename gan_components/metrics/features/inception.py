@@ -10,7 +10,7 @@ Normalisation with stored moments is linear: it is folded into the convolution b
 input that do the same are one. The numbers differ from the published graph's by rounding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import keras
@@ -62,13 +62,16 @@ def inception_extractor(weights: Path | None, cache: Path, *, layer: str = "2048
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
     )
 
-    def outputs(images: np.ndarray) -> dict[str, np.ndarray]:
+    def outputs(images: np.ndarray, names: Iterable[str] = tuple(chosen)) -> dict[str, np.ndarray]:
         colour = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
         starts = range(0, len(images), _BATCH_SIZE)
-        parts = [apply(colour[start : start + _BATCH_SIZE]) for start in starts]
-        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in chosen}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for batch in (apply(colour[start : start + _BATCH_SIZE]) for start in starts):
+            for name, kept in parts.items():
+                kept.append(batch[name].numpy())
+        return {name: np.concatenate(kept) for name, kept in parts.items()}
 
-    return Extractor(identity(digest, layer), lambda images: outputs(images)[layer], outputs=outputs)
+    return Extractor(identity(digest, layer), lambda images: outputs(images, [layer])[layer], outputs=outputs)
 
 
 def identity(digest: str, layer: str) -> Identity:

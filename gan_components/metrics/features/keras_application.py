@@ -40,7 +40,7 @@ def keras_extractor(name: str, weights: Path | None) -> Extractor:
         network = make(include_top=False, weights=source, input_shape=(side, side, 3), pooling="avg")
         if weights is not None:
             network.load_weights(weights)
-    except Exception as error:
+    except Exception as error:  # Keras raises a bare Exception when its download fails.
         where = f"the file {weights}" if weights else "Keras' download"
         raise InputError(
             f"{where} gave no weights of {name} without its top: {error}; give a file that "

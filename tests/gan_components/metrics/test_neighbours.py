@@ -29,6 +29,27 @@ def test_against_brute_force(make, monkeypatch):
     np.testing.assert_allclose(distances, expected, rtol=1e-14)
 
 
+def test_where_every_tile_holds_nearer_ones(monkeypatch):
+    """Nearer rows come last, so that each tile has more below the limit than are picked one by one.
+
+    Red if the partition in their place gives the largest.
+    """
+    monkeypatch.setattr(neighbours, "_REFERENCE_TILE", 64)
+    monkeypatch.setattr(neighbours, "_MOST_BELOW", 1)
+    random = np.random.default_rng(0)
+    references = random.normal(size=(400, 6)) * np.linspace(9, 1, 400)[:, None]
+    queries = 0.1 * random.normal(size=(30, 6))
+    _, indices = neighbours.nearest(queries, references, 3)
+    np.testing.assert_array_equal(indices, brute_force(queries, references, 3)[1])
+
+
+def test_images_of_more_numbers_than_a_tile_takes(monkeypatch):
+    """One row a tile. Red if the first tile, an eighth of the others, may be empty."""
+    monkeypatch.setattr(neighbours, "_TILE_NUMBERS", 100)
+    _, indices = neighbours.nearest(pixels(3, 0), pixels(20, 1), 2)
+    np.testing.assert_array_equal(indices, brute_force(pixels(3, 0), pixels(20, 1), 2)[1])
+
+
 def test_copies_are_at_exactly_zero():
     """Red without the re-ranking by differences: the expansion in float32 leaves copies up to 5.7 apart."""
     references = np.random.default_rng(0).integers(0, 256, (300, 3072), dtype=np.uint8)
