@@ -56,13 +56,14 @@ def call(
     root: Path,
     sets: list[str] | None = None,
     variables: dict[str, str] | None = None,
+    timeout_seconds: float = 540,
 ) -> Result:
     done = subprocess.run(
         command(name, *arguments, root=root, sets=sets),
         capture_output=True,
         text=True,
         env=environment(root) | (variables or {}),
-        timeout=540,
+        timeout=timeout_seconds,
         cwd=root.parent,
     )
     return Result(done.returncode, done.stdout, done.stderr)

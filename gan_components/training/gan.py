@@ -1,87 +1,15 @@
 """The training step: Algorithm 1 of Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661) in Keras."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import keras
 import tensorflow as tf
 
 from gan_components import images, randomness
 from gan_components.networks import layers, spectral_norm
 from gan_components.training import augment, ema, penalties
-from gan_components.training.augment_config import Ada
 from gan_components.training.draws import Draw, Tensors
 from gan_components.training.growth import Phase
-from gan_components.training.losses import Loss
-
-METRICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy", "d_gradient_norm", "g_gradient_norm", "spread")
-"""Both losses in nats; the mean probabilities sigmoid(D(x)) and sigmoid(D(G(z))); the share of pairs of a real and
-a generated image that D ranks right; the norms of both players' gradients; the standard deviation of a pixel over
-the generated images, relative to that over the real ones.
-
-The names hold no brackets because MLflow refuses them."""
-
-PENALTIES = ("r1", "r2", "gp")
-"""Logged without their weights, if they are on."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What the players minimise.
-
-    Attributes:
-        loss: of both players, from the logits of a real and a generated batch.
-        one_backward: G's gradient at a generated image is taken as a multiple of D's, see
-            :func:`image_gradient`. Needs a proportional loss, and logits of their own image alone.
-        r1_gamma, r2_gamma, gp_lambda: weights of :mod:`penalties`; None is off.
-        penalty_interval_steps: steps from one penalty to the next.
-        d_steps_per_g_step: k of Algorithm 1.
-        augment: ``(images, key, ada_p) -> images``, before every look of the discriminator; None: off.
-        ada: the controller of ``ada_p``; None: it stays at 0.
-    """
-
-    loss: Loss
-    one_backward: bool = False
-    r1_gamma: float | None = None
-    r2_gamma: float | None = None
-    gp_lambda: float | None = None
-    penalty_interval_steps: int = 1
-    d_steps_per_g_step: int = 1
-    augment: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None = None
-    ada: Ada | None = None
-
-    @property
-    def penalties(self) -> list[str]:
-        """Names of the penalties that are on."""
-        weights = dict(zip(PENALTIES, (self.r1_gamma, self.r2_gamma, self.gp_lambda), strict=True))
-        return [name for name, weight in weights.items() if weight is not None]
-
-
-class Window:
-    """Running mean of a logged value since a reset.
-
-    Its numbers are those of the whole batch, equal on every replica. A Keras metric would add up replicas at every
-    access from outside of a step, which deadlocks where only the chief of several workers looks.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.total = _state(0.0, "float32", f"{name}_total")
-        self.weight = _state(0.0, "float32", f"{name}_weight")
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        return [self.total, self.weight]
-
-    def update_state(self, value: tf.Tensor, weight: "tf.Tensor | float" = 1.0) -> None:
-        self.total.assign_add(weight * value)
-        self.weight.assign_add(tf.cast(weight, tf.float32))
-
-    def result(self) -> tf.Tensor:
-        return tf.math.divide_no_nan(self.total.value, self.weight.value)
-
-    def reset_state(self) -> None:
-        for variable in self.variables:
-            variable.assign(0.0)
+from gan_components.training.objective import PENALTIES, Objective
+from gan_components.training.windows import METRICS, Window, state
 
 
 class GAN(keras.Model):
@@ -113,8 +41,8 @@ class GAN(keras.Model):
         self._keys = {
             name: randomness.stream(seed, name) for name in ("augment real", "augment fake", "interpolate")
         }
-        self.step = _state(0, "int64", "step")
-        self.ada_p, self.ada_signs = _state(0.0, "float32", "ada_p"), _state(0.0, "float32", "ada_signs")
+        self.step = state(0, "int64", "step")
+        self.ada_p, self.ada_signs = state(0.0, "float32", "ada_p"), state(0.0, "float32", "ada_signs")
         self.phase = Phase(0, 0)
         self.built = True
 
@@ -336,10 +264,6 @@ def scaled_for_replicas(loss: tf.Tensor) -> tf.Tensor:
     Logs keep the unscaled value.
     """
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def _state(value: "int | float", dtype: str, name: str) -> keras.Variable:
-    return keras.Variable(value, dtype=dtype, trainable=False, aggregation="only_first_replica", name=name)
 
 
 def _turn(real: tf.Tensor, labels: tf.Tensor | None, turn: int) -> tuple[tf.Tensor, tf.Tensor | None]:

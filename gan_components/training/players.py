@@ -14,8 +14,9 @@ from gan_components.training.adam import FusedAdam
 from gan_components.training.augment_config import Ada, AugmentConfig, DiffAugment
 from gan_components.training.config import TrainConfig
 from gan_components.training.draws import drawer
-from gan_components.training.gan import GAN, Objective
+from gan_components.training.gan import GAN
 from gan_components.training.losses import LOSSES, PROPORTIONAL
+from gan_components.training.objective import Objective
 from gan_components.training.schedule import ConstantThenLinear
 
 

@@ -1,11 +1,13 @@
 """One device, two logical devices and two processes compute the same training."""
 
 import contextlib
+import functools
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +47,30 @@ def tf_configs(count: int) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def runs() -> dict[str, list[dict]]:
-    """Five steps by strategy, in processes of their own: one result a process."""
-    alone = _result(_start("none", list(CASES), {}))
-    mirrored = _result(_start("mirrored", list(CASES), {}))
-    workers = [_start("multi_worker", ["dcgan", "ada"], {"TF_CONFIG": config}) for config in tf_configs(2)]
-    return {"none": [alone], "mirrored": [mirrored], "multi_worker": [_result(worker) for worker in workers]}
+# Part of `make test`; the others differ in what a replica computes, not in how replicas are joined.
+SHORT = ["dcgan", "ada"]
 
 
-RUNS = [("mirrored", case) for case in CASES] + [("multi_worker", "dcgan"), ("multi_worker", "ada")]
+@functools.cache
+def run(name: str, *, short: bool) -> list[dict]:
+    """Five steps of the cases under a strategy, in processes of their own: one result a process."""
+    cases = SHORT if short else [case for case in CASES if case not in SHORT]
+    if name == "multi_worker":
+        workers = [_start(name, cases, {"TF_CONFIG": config}) for config in tf_configs(2)]
+        return [_result(worker) for worker in workers]
+    return [_result(_start(name, cases, {}))]
+
+
+@pytest.fixture
+def runs() -> Callable[[str, str], list[dict]]:
+    """The results of a case under a strategy, one a process."""
+    return lambda name, case: [result[case] for result in run(name, short=case in SHORT)]
+
+
+RUNS = [
+    *(pytest.param("mirrored", case, marks=() if case in SHORT else pytest.mark.long) for case in CASES),
+    *(("multi_worker", case) for case in SHORT),
+]
 
 
 @pytest.mark.slow
@@ -65,12 +81,12 @@ def test_weights_after_five_steps(runs, name, case):
     Red without the division by the replicas, without synchronized=True, with per-replica draws, with a penalty
     or augmentation of the replica's own numbers, or if a worker sees other rows than its share.
     """
-    (expected,) = runs["none"]
-    for got in runs[name]:
-        assert got[case]["replicas"] == 2
-        assert got[case]["step"] == 5
-        for variable, weights in expected[case]["weights"].items():
-            difference = np.linalg.norm(np.subtract(got[case]["weights"][variable], weights))
+    (expected,) = runs("none", case)
+    for got in runs(name, case):
+        assert got["replicas"] == 2
+        assert got["step"] == 5
+        for variable, weights in expected["weights"].items():
+            difference = np.linalg.norm(np.subtract(got["weights"][variable], weights))
             assert difference <= 1e-5 * np.linalg.norm(weights) + 1e-7, variable
 
 
@@ -82,9 +98,9 @@ def test_logs_are_those_of_one_device(runs, name, case):
     Red if the scaled loss is logged: it would be half.
     """
     per_replica = ("d_gradient_norm", "g_gradient_norm", "spread")
-    (expected,) = runs["none"]
-    for result in runs[name]:
-        for got, one in zip(result[case]["logs"], expected[case]["logs"], strict=True):
+    (expected,) = runs("none", case)
+    for result in runs(name, case):
+        for got, one in zip(result["logs"], expected["logs"], strict=True):
             for key in one.keys() - set(per_replica):
                 assert got[key] == pytest.approx(one[key], rel=1e-4, abs=1e-6), key
 
@@ -92,21 +108,21 @@ def test_logs_are_those_of_one_device(runs, name, case):
 @pytest.mark.slow
 def test_replicas_draw_the_rows_of_one_global_batch(runs):
     """Red if every replica keeps all rows, or takes the first ones."""
-    (whole,) = runs["none"][0]["dcgan"]["latents"]
-    first, second = runs["mirrored"][0]["dcgan"]["latents"]
+    (whole,) = runs("none", "dcgan")[0]["latents"]
+    first, second = runs("mirrored", "dcgan")[0]["latents"]
     assert first != second
     assert first + second == whole
-    assert [result["dcgan"]["latents"][0] for result in runs["multi_worker"]] == [first, second]
+    assert [result["latents"][0] for result in runs("multi_worker", "dcgan")] == [first, second]
 
 
 @pytest.mark.slow
 def test_workers_end_with_equal_bits(runs):
     """Red if a worker applies its own gradients."""
-    first, second = runs["multi_worker"]
-    assert first["dcgan"]["weights"] == second["dcgan"]["weights"]
+    first, second = runs("multi_worker", "dcgan")
+    assert first["weights"] == second["weights"]
 
 
 @pytest.mark.slow
 def test_adaptive_augmentation_was_on(runs):
     """Red if the case "ada" compares trainings without augmentation."""
-    assert runs["none"][0]["ada"]["ada_p"] > 0.1
+    assert runs("none", "ada")[0]["ada_p"] > 0.1

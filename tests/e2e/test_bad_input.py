@@ -109,6 +109,7 @@ def test_only_needs_what_comes_before(tmp_path):
     assert "--only train needs ingest" in result.document["error"]
 
 
+@pytest.mark.long
 def test_a_second_run_waits_then_hits(tmp_path):
     """Red without the lock: both would build, and one would find its work directory gone."""
     root = tmp_path / "root"

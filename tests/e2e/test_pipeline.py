@@ -199,6 +199,7 @@ def test_no_run_connected_anywhere(first, root):
     assert (OFFLINE / "sitecustomize.py").exists()
 
 
+@pytest.mark.long
 def test_a_server_that_is_down_costs_nothing_but_the_registration(tmp_path):
     """Red if tracking errors reach the stages, or if the next run does not go on from where this one failed."""
     root = tmp_path / "root"

@@ -11,9 +11,11 @@ from gan_components.generators import Description
 from gan_components.networks.config import Dcgan
 from gan_components.training import players
 from gan_components.training.config import TrainConfig
-from gan_components.training.gan import GAN, METRICS, Objective
+from gan_components.training.gan import GAN
 from gan_components.training.growth import Phase
 from gan_components.training.losses import LOSSES, PROPORTIONAL, non_saturating
+from gan_components.training.objective import Objective
+from gan_components.training.windows import METRICS
 
 RATE, GAMMA, INTERVAL, DECAY = 0.1, 3.0, 2, 0.5
 PIXELS = np.array([[0, 51], [102, 153], [204, 255]], np.uint8)

@@ -20,7 +20,8 @@ from gan_components.generators import Generator
 from gan_components.networks.config import Progan
 from gan_components.training import checkpoints, monitors, players, stage
 from gan_components.training.config import Growth, TrainConfig
-from gan_components.training.gan import GAN, METRICS
+from gan_components.training.gan import GAN
+from gan_components.training.windows import METRICS
 from tests.gan_components.training import toy_training
 from tests.gan_components.training.toy_training import CONFIG
 
