@@ -64,9 +64,8 @@ class Resnet(_Network):
     """R3GAN: Huang et al. 2024, https://arxiv.org/abs/2501.05441: residual blocks without normalisation."""
 
     name: Literal["resnet"] = "resnet"
-    # Of the largest resolution; every halving multiplies them.
+    # Of the largest resolution; every halving doubles them.
     base_channels: int = Field(32, gt=0)
-    channel_multiplier: int = Field(2, gt=0)
     blocks_per_resolution: int = Field(1, gt=0)
     # More of them at the smallest resolution, where a block is cheap and each of its 3x3 convolutions sees most of
     # the image: without any, the discriminator of 28x28 pixels judges patches of 18x18.
