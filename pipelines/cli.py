@@ -15,10 +15,26 @@ from rich.markup import escape
 
 from gan_components.errors import ArtifactError, InputError
 from gan_components.training.cluster import is_chief
-from pipelines import chain, config, terminal, workers
-from pipelines.outcome import EXIT_CODES, Outcome, Request, Stage
+from pipelines import chain, config, production_commands, terminal, workers
+from pipelines.options import (
+    Bless,
+    ConfigName,
+    Data,
+    Force,
+    Images,
+    Json,
+    Only,
+    Overrides,
+    Root,
+    RunId,
+    ServingRoot,
+    Until,
+    Verify,
+    Weights,
+    workspace_at,
+)
+from pipelines.outcome import EXIT_CODES, Outcome, Request
 from pipelines.records import new_run_id
-from pipelines.workspace import Workspace
 
 app = typer.Typer(
     help="From images to a gated, registered, servable generator by one command.",
@@ -27,25 +43,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's name or a YAML file.")]
-Root = Annotated[
-    Path, typer.Option(envvar="GAN_PIPELINES_ROOT", help="Where artifacts, cache, runs and registry lie.")
-]
-Data = Annotated[str | None, typer.Option(help="The images: a folder, or what the preset's source reads.")]
-Weights = Annotated[Path | None, typer.Option(help="Weights of inception or keras:NAME.  [default: download]")]
-ServingRoot = Annotated[Path | None, typer.Option(help="Where TF Serving reads.  [default: ROOT/serving]")]
-Images = Annotated[str, typer.Argument(help="Folder, .npz, .npy, TFDS directory or SavedModel.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.batch_size=128.")
-]
-Until = Annotated[Stage | None, typer.Option(help="Stop after this stage.")]
-Only = Annotated[Stage | None, typer.Option(help="Run this stage; earlier ones must be done.")]
-Force = Annotated[Stage | None, typer.Option(help="Rebuild this stage.")]
-RunId = Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")]
-Verify = Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")]
-Bless = Annotated[str | None, typer.Option(metavar="WHY", help="Overrule failed checks of quality, on record.")]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+app.add_typer(production_commands.app)
 
 
 @app.command(
@@ -73,7 +71,7 @@ def run(
     try:
         settings = config.load(name, overrides or ())
         request = Request(data, until, only, force, run_id, verify, weights, bless)
-        workspace = _workspace(root, serving_root)
+        workspace = workspace_at(root, serving_root)
         workspace.create()
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
             terminal.native_notes_to(workspace.run_directory(outcome.run_id) / "native.log")
@@ -124,7 +122,7 @@ def plan(
     try:
         settings = config.load(name, overrides or ())
         request = Request(data, until, only, force, run_id, verify, weights)
-        steps = chain.plan(settings, _workspace(root, serving_root), request)
+        steps = chain.plan(settings, workspace_at(root, serving_root), request)
     except (InputError, ArtifactError) as error:
         terminal.say(error)
         if as_json:
@@ -167,7 +165,7 @@ def score(
     document: dict[str, Any] = {"metrics": {}, "memorization": None}
     code = 0
     try:
-        workspace = _workspace(root, None)
+        workspace = workspace_at(root, None)
         workspace.cache.mkdir(parents=True, exist_ok=True)
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
             terminal.native_notes_to(workspace.cache / "score.native.log")
@@ -237,10 +235,6 @@ def _start(
 
 def _terminate(signum: int, frame: object) -> NoReturn:
     raise SystemExit(128 + signum)
-
-
-def _workspace(root: Path, serving_root: Path | None) -> Workspace:
-    return Workspace.at(root, serving_root=serving_root, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 def _report(error: Exception, outcome: Outcome, code: int) -> int:

@@ -1,14 +1,19 @@
 """What people read: results on stdout, steps, progress and errors on stderr."""
 
+import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gan_components.errors import InputError
 from pipelines.outcome import Outcome, Step
 
 out = Console()
@@ -43,6 +48,26 @@ class Lines:
             line = f"\r\x1b[K{line}"
         sys.stderr.write(line if self._terminal and done != total else f"{line}\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def edge(*, as_json: bool) -> Iterator[dict[str, Any]]:
+    """The edge of a command: gives the document to fill, tells errors, and ends with their exit codes.
+
+    With `as_json` the document is printed in the end, on failure with the key ``error``.
+    """
+    document: dict[str, Any] = {}
+    code = 0
+    try:
+        yield document
+    except Exception as error:  # noqa: BLE001 (--json promises a document on failure too)
+        code = 2 if isinstance(error, InputError) else 1
+        document["error"] = str(error) or type(error).__name__
+        say(error)
+    if as_json:
+        typer.echo(json.dumps(document))
+    if code:
+        raise typer.Exit(code)
 
 
 def say(error: Exception) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commandline import OFFLINE, QUICK, call, environment
+from tests.commandline import OFFLINE, QUICK, Result, call, environment
 
 pytestmark = pytest.mark.slow
 
@@ -190,6 +190,40 @@ def test_a_champion_of_another_shape_is_none(first, root):
     assert larger.code == 0, larger.stderr
     assert "28x28x1" in json.dumps(larger.document["blessing"]["checks"])
     assert versions(root) == ["1", "2", "3", "4"]
+
+
+def _promotion(name: str, *arguments: str, root) -> Result:
+    return call(name, "digits", *arguments, root=root, sets=[])
+
+
+def test_a_person_rolls_back_and_forth(first, root):
+    """Alias, server configuration and log move together. Red if one of them is left behind."""
+    back = _promotion("rollback", "--why", "too few sevens", root=root)
+    assert back.code == 0, back.stderr
+    assert (back.document["promotion"]["from_version"], back.document["promotion"]["to_version"]) == (4, 3)
+    assert "versions: 3" in (root / "serving" / "models.config").read_text()
+    forth = _promotion("promote", "4", root=root)
+    assert forth.document["promotion"]["to_version"] == 4
+    assert "versions: 4" in (root / "serving" / "models.config").read_text()
+    again = _promotion("promote", "4", root=root)
+    assert (again.code, again.document["promotion"]) == (0, None)
+    log = _promotion("history", root=root).document["promotions"]
+    assert [(move["to_version"], move["why"]) for move in log[-2:]] == [
+        (3, "too few sevens"),
+        (4, "promoted by hand"),
+    ]
+
+
+def test_what_cannot_be_promoted(first, root, tmp_path):
+    """Red if an unknown version, alias or root ends in a traceback, or an empty registry is made."""
+    for arguments, message in ((("9",), "no version 9"), (("canary",), "has the alias 'canary'")):
+        refused = _promotion("promote", *arguments, root=root)
+        assert refused.code == 2
+        assert message in refused.document["error"]
+    nowhere = tmp_path / "nowhere"
+    assert "no registry" in _promotion("rollback", root=nowhere).document["error"]
+    assert _promotion("history", root=nowhere).code == 2
+    assert not nowhere.exists()
 
 
 def test_no_run_connected_anywhere(first, root):

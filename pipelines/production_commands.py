@@ -1,0 +1,91 @@
+"""Commands that move what is in production: ``promote``, ``rollback``, ``history``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from gan_components.errors import InputError
+from gan_components.export import promotions
+from gan_components.export.destination import Destination
+from pipelines import terminal
+from pipelines.options import Json, Root, ServingRoot, workspace_at
+
+app = typer.Typer()
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Its name: `name` in the configuration.")]
+Why = Annotated[str | None, typer.Option(help="Reason, for the log.")]
+
+
+@app.command(epilog='Example: gan-pipelines promote digits 3 --why "the new one draws no sevens"')
+def promote(
+    model: Model,
+    version: Annotated[str, typer.Argument(help="Number in the registry, or an alias such as candidate.")],
+    why: Why = None,
+    root: Root = Path("gan-runs"),
+    serving_root: ServingRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Put a registered version into production: registry alias, models.config and log together."""
+    _move(model, version, why or "promoted by hand", root, serving_root, as_json=as_json)
+
+
+@app.command(epilog='Example: gan-pipelines rollback digits --why "complaints about blurred images"')
+def rollback(
+    model: Model,
+    to: Annotated[str, typer.Option(help="Number in the registry.")] = "previous",
+    why: Why = None,
+    root: Root = Path("gan-runs"),
+    serving_root: ServingRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Put back what was in production before. A second time this undoes the first."""
+    _move(model, to, why or "rolled back by hand", root, serving_root, as_json=as_json)
+
+
+@app.command(epilog="Example: gan-pipelines history digits --json")
+def history(model: Model, root: Root = Path("gan-runs"), as_json: Json = False) -> None:
+    """Say what was in production when, by whom and why. Reads the promotion log alone."""
+    with terminal.edge(as_json=as_json) as document:
+        moves = promotions.read_all(root.expanduser().absolute(), model)
+        if not moves:
+            raise InputError(
+                f"nothing of {model!r} was ever in production below {root}; check the name and --root"
+            )
+        document["promotions"] = [move.model_dump(mode="json") for move in moves]
+        if as_json:
+            return
+        for move in moves:
+            came = "-" if move.from_version is None else move.from_version
+            line = f"{move.when[:19]}  {came} -> {move.to_version}  {move.metric} {move.value:.4g}  {move.who}"
+            line += f"  {' '.join(move.why.split())}"
+            terminal.out.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _move(model: str, version: str, why: str, root: Path, serving_root: Path | None, *, as_json: bool) -> None:
+    with terminal.edge(as_json=as_json) as document:
+        from gan_components.export import production, registry
+
+        workspace = workspace_at(root, serving_root)
+        destination = Destination(
+            model_name=model,
+            serving_root=workspace.serving_root,
+            root=workspace.root,
+            tracking_uri=workspace.tracking_uri,
+        )
+        database = workspace.root / "mlflow.db"
+        if destination.tracking_uri == f"sqlite:///{database}" and not database.exists():
+            # MLflow would make an empty one and find nothing in it.
+            raise InputError(f"there is no registry below {root}; check --root or MLFLOW_TRACKING_URI")
+        number = version
+        if not version.isdecimal():
+            found = registry.by_alias(destination.tracking_uri, model, version)
+            if found is None:
+                raise InputError(f"no version of {model!r} has the alias {version!r}; see `gan-pipelines history`")
+            number = found.version
+        moved = production.promote(destination, number, why=why)
+        document |= {"version": number, "promotion": moved.model_dump(mode="json") if moved else None}
+        if not as_json:
+            said = f"is in production: {why}" if moved else "is in production already"
+            terminal.out.print(f"{escape(model)} version {number} {escape(said)}", highlight=False, soft_wrap=True)
