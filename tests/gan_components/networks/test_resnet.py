@@ -107,6 +107,16 @@ def test_the_scale_of_the_start():
             assert layer.scale * fan_in**0.5 == pytest.approx(gain), layer.name
 
 
+def test_squeezed_images_always_have_a_gradient():
+    """Red with a tanh or a clip, behind which a saturated generator learns nothing."""
+    x = tf.constant([-30.0, -1.5, 0.25, 11.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = resnet.squeezed(x)
+    np.testing.assert_allclose(y, [-3.9, -1.05, 0.25, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(y, x), [0.1, 0.1, 1.0, 0.1], rtol=1e-6)
+
+
 def test_labels_decide_with_the_image():
     """The same latents give other images, the same images other logits, and not by a constant per class.
 
