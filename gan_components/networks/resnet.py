@@ -33,7 +33,7 @@ LABEL_DIM = 50
 PROJECTION_DIM = 64
 # Of a block's last layer.
 LAST_GAIN = 0.5
-SQUEEZE = 0.1
+SQUEEZE = 0.01
 # Keeps the variance of normal numbers: E[f(x)^2] = (1 + 0.2^2) / 2 E[x^2].
 _GAIN = math.sqrt(2.0 / (1.0 + 0.2**2))
 
@@ -130,7 +130,7 @@ def discriminator(
 
 
 def squeezed(images: tf.Tensor) -> tf.Tensor:
-    """The identity inside of [-1, 1], a slope of a tenth outside: float32 ``[N, H, W, C]``.
+    """The identity inside of [-1, 1], a slope of a hundredth outside: float32 ``[N, H, W, C]``.
 
     Real images have even grounds. A linear generator would have to hit theirs to the last digit at every pixel, or
     the discriminator tells it by that alone; behind a tanh a generator without normalisation saturates in its
