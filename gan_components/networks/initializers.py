@@ -26,6 +26,23 @@ def glorot(seed: int, name: str) -> dict:
         >>> layer.name
         'generator_dense'
     """
+    return _layer(name, keras.initializers.GlorotUniform(seed=randomness.integer(seed, name)))
+
+
+def scaled_normal(seed: int, name: str, gain: float = 1.0) -> dict:
+    """Name and kernel initializer of a layer: normal with standard deviation ``gain / sqrt(fan_in)``.
+
+    He et al. 2015, https://arxiv.org/abs/1502.01852. With gain 1 a linear layer keeps the variance; with gain
+    0 it starts as zero.
+    """
+    if gain == 0.0:
+        return _layer(name, keras.initializers.Zeros())
+    initializer = keras.initializers.VarianceScaling(
+        gain**2, mode="fan_in", distribution="untruncated_normal", seed=randomness.integer(seed, name)
+    )
+    return _layer(name, initializer)
+
+
+def _layer(name: str, initializer: keras.Initializer) -> dict:
     # Keras refuses slashes in names.
-    initializer = keras.initializers.GlorotUniform(seed=randomness.integer(seed, name))
     return {"name": name.replace("/", "_"), "kernel_initializer": initializer}

@@ -6,14 +6,13 @@ bottleneck with a grouped convolution inside,
 
     ``x + W3 f(W2 * f(W1 x + b1) + b2)``,    f = leaky ReLU 0.2 scaled to keep the variance,
 
-with W1: C -> expansion C and W3 back as 1x1 and W2 as grouped 3x3 convolutions. The scale of fix-up
-initialisation (Zhang et al. 2019, https://arxiv.org/abs/1901.09321) replaces normalisation: of the m = 3 layers of
-each of L blocks the first two start scaled by ``L^(-1 / (2m - 2))``. Between resolutions images are resampled
+with W1: C -> expansion C and W3 back as 1x1 and W2 as grouped 3x3 convolutions. Fix-up initialisation (Zhang et
+al. 2019, https://arxiv.org/abs/1901.09321) replaces normalisation: of the m = 3 layers of each of L blocks, the
+last starts as zero and the others are scaled by ``L^(-1 / (2m - 2))``. Between resolutions images are resampled
 bilinearly at the smaller number of channels, beside a 1x1 convolution that changes it.
 
-Three things are not as in the paper, because it trains on a thousand times as many images: He's constants apply at
-run time, so that all layers learn at one speed; a block's last layer starts at half of its scale and not at zero;
-and the generator's linear output is squeezed outside of [-1, 1] (:func:`squeezed`).
+As in the paper the generator's output is linear, and clipped where it becomes pixels: behind a tanh it learns
+nothing any more once its images are black, which without normalisation comes early.
 """
 
 import functools
@@ -25,15 +24,12 @@ from keras import layers
 
 from gan_components import randomness
 from gan_components.errors import ConfigError, InputError
+from gan_components.networks import initializers
 from gan_components.networks.config import Resnet
-from gan_components.networks.layers import EqualisedConv2D, EqualisedDense, leaky_relu
-from gan_components.networks.progan import label_embedding
+from gan_components.networks.layers import leaky_relu
 
 LABEL_DIM = 50
 PROJECTION_DIM = 64
-# Of a block's last layer.
-LAST_GAIN = 0.5
-SQUEEZE = 0.01
 # Keeps the variance of normal numbers: E[f(x)^2] = (1 + 0.2^2) / 2 E[x^2].
 _GAIN = math.sqrt(2.0 / (1.0 + 0.2**2))
 
@@ -65,21 +61,20 @@ def generator(
     if num_classes:
         inputs["labels"] = labels = keras.Input((), dtype="int64", name="labels")
         # Of variance 1, like the latents.
-        one_hot = layers.CategoryEncoding(num_classes, "one_hot")(labels)
-        x = layers.Concatenate()([x, label_embedding(num_classes, LABEL_DIM, seed, "generator")(one_hot)])
+        x = layers.Concatenate()([x, _embedding(labels, num_classes, LABEL_DIM, 1.0, seed, "generator")])
 
     channels = config.base_channels * 2 ** (len(sides) - 1)
-    x = _dense(x, channels, seed, "generator_weights")
-    x = GenerativeBasis(sides[0], seed, "generator_basis")(x)
+    x = layers.Dense(channels, use_bias=False, **initializers.scaled_normal(seed, "generator/weights"))(x)
+    x = GenerativeBasis(sides[0], randomness.integer(seed, "generator/basis"), name="generator_basis")(x)
     for level, side in enumerate(sides):
         if level:
             channels //= 2
-            x = _pointwise(x, channels, seed, f"generator_narrow{side}")
+            x = _pointwise(x, channels, seed, f"generator/narrow{side}")
             x = layers.UpSampling2D(2, interpolation="bilinear")(x)
-        x = _blocks(x, config, level, len(sides), seed, f"generator_block{side}")
-    # float32 under mixed precision, like every output: bfloat16 would paint in steps of an 8-bit image's.
-    x = _pointwise(x, image_shape[-1], seed, "generator_image", dtype="float32")
-    images = layers.Activation(squeezed, dtype="float32", name="images")(x)
+        x = _blocks(x, config, level, len(sides), seed, f"generator/block{side}")
+    x = _pointwise(x, image_shape[-1], seed, "generator/image")
+    # Under mixed precision the image, like every output, stays float32.
+    images = layers.Activation("linear", dtype="float32", name="images")(x)
     return keras.Model(inputs, images, name="generator")
 
 
@@ -107,37 +102,27 @@ def discriminator(
     images = keras.Input(image_shape, name="images")
     inputs = {"images": images}
     channels = config.base_channels
-    x = _pointwise(images, channels, seed, "discriminator_pixels")
+    x = _pointwise(images, channels, seed, "discriminator/pixels")
     for level, side in reversed(list(enumerate(sides))):
-        x = _blocks(x, config, level, len(sides), seed, f"discriminator_block{side}")
+        x = _blocks(x, config, level, len(sides), seed, f"discriminator/block{side}")
         if level:
             channels *= 2
             # Halving with bilinear interpolation samples between four pixels: it is their mean.
             x = layers.AveragePooling2D(2)(x)
-            x = _pointwise(x, channels, seed, f"discriminator_widen{side}")
-    x = DiscriminativeBasis(seed, "discriminator_basis")(x)
+            x = _pointwise(x, channels, seed, f"discriminator/widen{side}")
+    seed_of_basis = randomness.integer(seed, "discriminator/basis")
+    x = DiscriminativeBasis(seed_of_basis, name="discriminator_basis")(x)
 
     dim = PROJECTION_DIM if num_classes else 1
-    x = _dense(x, dim, seed, "discriminator_logit")
+    x = layers.Dense(dim, use_bias=False, **initializers.scaled_normal(seed, "discriminator/logit"))(x)
     if num_classes:
         inputs["labels"] = labels = keras.Input((), dtype="int64", name="labels")
-        one_hot = layers.CategoryEncoding(num_classes, "one_hot")(labels)
-        x = layers.Dot(1)([label_embedding(num_classes, dim, seed, "discriminator")(one_hot), x])
-        # The product of `dim` pairs of numbers of variance 1 has variance `dim`.
-        x = layers.Rescaling(dim**-0.5)(x)
+        # Of variance 1 / dim, so that the product has that of x.
+        gain = dim**-0.5
+        embedding = _embedding(labels, num_classes, dim, gain, seed, "discriminator")
+        x = layers.Dot(1)([embedding, x])
     logits = layers.Reshape((), dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="discriminator")
-
-
-def squeezed(images: tf.Tensor) -> tf.Tensor:
-    """The identity inside of [-1, 1], a slope of a hundredth outside: float32 ``[N, H, W, C]``.
-
-    Real images have even grounds. A linear generator would have to hit theirs to the last digit at every pixel, or
-    the discriminator tells it by that alone; behind a tanh a generator without normalisation saturates in its
-    first steps and learns nothing any more.
-    """
-    inside = tf.clip_by_value(images, -1.0, 1.0)
-    return inside + SQUEEZE * (images - inside)
 
 
 def _sides(config: Resnet, image_shape: tuple[int, int, int]) -> list[int]:
@@ -168,38 +153,35 @@ def _blocks(
     inside = channels * config.expansion
     gain = _GAIN * (num_levels * config.blocks_per_resolution + config.extra_blocks) ** -0.25
     for i in range(config.blocks_per_resolution + (0 if level else config.extra_blocks)):
-        block = f"{name}_{i}"
-        y = layers.Activation(leaky_relu)(_pointwise(x, inside, seed, f"{block}_in", gain, use_bias=True))
-        y = GroupedConv2D(config.group_channels, seed, f"{block}_grouped", gain)(y)
-        y = layers.Activation(leaky_relu)(y)
-        x = layers.Add()([x, _pointwise(y, channels, seed, f"{block}_out", LAST_GAIN)])
+        y = layers.Activation(leaky_relu)(_pointwise(x, inside, seed, f"{name}_{i}/in", gain, use_bias=True))
+        grouped = initializers.scaled_normal(seed, f"{name}_{i}/grouped", gain)
+        y = layers.Activation(leaky_relu)(GroupedConv2D(config.group_channels, **grouped)(y))
+        x = layers.Add()([x, _pointwise(y, channels, seed, f"{name}_{i}/out", 0.0)])
     return x
 
 
 def _pointwise(
-    x: keras.KerasTensor,
-    channels: int,
-    seed: int,
-    name: str,
-    gain: float = 1.0,
-    *,
-    use_bias: bool = False,
-    dtype: str | None = None,
+    x: keras.KerasTensor, channels: int, seed: int, name: str, gain: float = 1.0, *, use_bias: bool = False
 ) -> keras.KerasTensor:
-    width = x.shape[-1]
-    return EqualisedConv2D(width, channels, 1, seed=seed, name=name, gain=gain, use_bias=use_bias, dtype=dtype)(x)
+    return layers.Conv2D(channels, 1, use_bias=use_bias, **initializers.scaled_normal(seed, name, gain))(x)
 
 
-def _dense(x: keras.KerasTensor, units: int, seed: int, name: str) -> keras.KerasTensor:
-    return EqualisedDense(x.shape[-1], units, seed=seed, name=name, gain=1.0, use_bias=False)(x)
+def _embedding(
+    labels: keras.KerasTensor, num_classes: int, dim: int, stddev: float, seed: int, network: str
+) -> keras.KerasTensor:
+    """Row of a table by label, as a one-hot product: its gradient is dense like any other."""
+    one_hot = layers.CategoryEncoding(num_classes, "one_hot")(labels)
+    # Of the product's num_classes inputs one is not zero: its fan-in is 1.
+    named = initializers.scaled_normal(seed, f"{network}/label", stddev * num_classes**0.5)
+    return layers.Dense(dim, use_bias=False, **named)(one_hot)
 
 
 class GenerativeBasis(layers.Layer):
     """A learned feature map, each channel of it times a weight: ``[N, C] -> [N, side, side, C]``."""
 
-    def __init__(self, side: int, seed: int, name: str) -> None:
-        super().__init__(name=name)
-        self.side, self.seed = side, randomness.integer(seed, name)
+    def __init__(self, side: int, seed: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.side, self.seed = side, seed
 
     def build(self, input_shape: tuple[int | None, int]) -> None:
         self.basis = self.add_weight(
@@ -215,51 +197,48 @@ class GenerativeBasis(layers.Layer):
 class DiscriminativeBasis(layers.Layer):
     """Its mirror image, each channel's product with a learned map: ``[N, side, side, C] -> [N, C]``."""
 
-    def __init__(self, seed: int, name: str) -> None:
-        super().__init__(name=name)
-        self.seed = randomness.integer(seed, name)
+    def __init__(self, seed: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, int, int, int]) -> None:
         _, height, width, _ = input_shape
-        self.scale = (height * width) ** -0.5
+        stddev = (height * width) ** -0.5
         self.basis = self.add_weight(
             shape=input_shape[1:],
-            initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self.seed),
+            initializer=keras.initializers.RandomNormal(stddev=stddev, seed=self.seed),
             name="basis",
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(x * (self.scale * self.basis), axis=(1, 2))
+        return tf.reduce_sum(x * self.basis, axis=(1, 2))
 
 
 class GroupedConv2D(layers.Layer):
-    """A 3x3 convolution inside groups of channels, with bias and He's constant at run time; keeps the shape.
+    """A 3x3 convolution with bias inside groups of channels: ``[N, H, W, C] -> [N, H, W, C]``.
 
     Not ``keras.layers.Conv2D(groups=...)``: Keras 3 compiles that one with XLA, which a served model must not
     need, and whose gradients take 3.6 s of processor time where TensorFlow's own take 20 ms (2 cores, 64 maps
     of 14x14x128 in groups of 16).
     """
 
-    def __init__(self, group_channels: int, seed: int, name: str, gain: float) -> None:
-        super().__init__(name=name)
-        self.group_channels, self.seed = group_channels, randomness.integer(seed, name)
-        self.scale = gain / math.sqrt(9 * group_channels)
+    def __init__(self, group_channels: int, *, kernel_initializer: keras.Initializer, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.group_channels = group_channels
+        self.kernel_initializer = kernel_initializer
 
     def build(self, input_shape: tuple[int | None, int, int, int]) -> None:
         channels = input_shape[-1]
         self.kernel = self.add_weight(
-            shape=(3, 3, self.group_channels, channels),
-            initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self.seed),
-            autocast=False,
-            name="kernel",
+            shape=(3, 3, self.group_channels, channels), initializer=self.kernel_initializer, name="kernel"
         )
-        self.bias = self.add_weight(shape=(channels,), initializer="zeros", autocast=False, name="bias")
+        self.bias = self.add_weight(shape=(channels,), initializer="zeros", name="bias")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        kernel = tf.cast(self.kernel * self.scale, x.dtype)
+        kernel = tf.convert_to_tensor(self.kernel)
         if not _differentiates_grouped_convolutions():
             kernel = _block_diagonal(kernel)
-        return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), tf.cast(self.bias.value, x.dtype))
+        return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), self.bias)
 
 
 @functools.cache
