@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from typer.main import get_command
+
 from pipelines import config
 from pipelines.cli import app
 
@@ -12,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_every_command_and_preset_named_exists():
     """Red if a command is renamed and the README is not."""
-    commands = {command.callback.__name__ for command in app.registered_commands}
+    commands = set(get_command(app).commands)
     named = set(re.findall(r"gan-pipelines (\w+)", README))
     assert named <= commands
     presets = set(re.findall(r"gan-pipelines (?:run|plan) (\w+)", README)) - {"CONFIG"}
