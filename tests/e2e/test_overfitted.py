@@ -16,7 +16,7 @@ def _memorization(result: Result) -> dict:
 
 
 def test_a_generator_overfitted_on_200_images_is_failed(tmp_path):
-    """DCGAN sees each of 200 digits a thousand times; 4,800 are held out. Red if only exact copies are looked for.
+    """DCGAN sees each of some 200 digits a thousand times; the others are held out. Red if only exact copies are looked for.
 
     The bounds of quality are taken away, so that nothing else blocks.
     """
@@ -24,7 +24,9 @@ def test_a_generator_overfitted_on_200_images_is_failed(tmp_path):
     result = call("run", "dcgan", root=tmp_path / "root", sets=sets, timeout_seconds=1500)
     assert result.code == 99, result.stderr
     report = _memorization(result)
-    assert (report["verdict"], report["num_train"]) == ("FAIL", 200)
+    assert report["verdict"] == "FAIL"
+    # A hash of the pixels decides: near a share of 4 % of 5,000.
+    assert 180 <= report["num_train"] <= 220
     assert "memorization FAIL" in result.document["blessing"]["reason"]
 
 
