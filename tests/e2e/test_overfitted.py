@@ -16,7 +16,7 @@ def _memorization(result: Result) -> dict:
 
 
 def test_a_generator_overfitted_on_200_images_is_failed(tmp_path):
-    """DCGAN sees each of some 200 digits a thousand times; the others are held out. Red if only exact copies are looked for.
+    """DCGAN sees each of some 200 digits a thousand times; the others are held out. Red with exact copies alone.
 
     The bounds of quality are taken away, so that nothing else blocks.
     """
