@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.logging import RichHandler
@@ -162,9 +162,8 @@ def score(
 
     A side is a folder of pictures, an .npz or .npy file, a prepared TFDS directory (DIR:SPLIT), or a SavedModel.
     """
-    document: dict[str, Any] = {"metrics": {}, "memorization": None}
-    code = 0
-    try:
+    with terminal.edge(as_json=as_json) as document:
+        document |= {"metrics": {}, "memorization": None}
         workspace = workspace_at(root, None)
         workspace.cache.mkdir(parents=True, exist_ok=True)
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
@@ -180,25 +179,15 @@ def score(
             seed=seed,
             cache=workspace.cache,
         )
-        document = standalone.compare(generated, reference, settings, train=train, progress=terminal.Lines())
-    except InputError as error:
-        document["error"], code = str(error), 2
-        terminal.say(error)
-    except Exception as error:  # noqa: BLE001 (the process's edge: --json promises a document on failure too)
-        document["error"], code = str(error) or type(error).__name__, 1
-        terminal.say(error)
+        document |= standalone.compare(generated, reference, settings, train=train, progress=terminal.Lines())
     copies = document["memorization"]
-    if copies and copies["verdict"] == "FAIL":
-        code = 99
-    if as_json:
-        typer.echo(json.dumps(document))
-    else:
+    if not as_json:
         terminal.print_metrics(document["metrics"])
         if copies:
-            terminal.out.print(
-                f"[bold]memorization {copies['verdict']}[/]: {escape(copies['reason'])}", soft_wrap=True
-            )
-    raise typer.Exit(code)
+            verdict = f"[bold]memorization {copies['verdict']}[/]: {escape(copies['reason'])}"
+            terminal.out.print(verdict, soft_wrap=True)
+    if copies and copies["verdict"] == "FAIL":
+        raise typer.Exit(99)
 
 
 @app.command()

@@ -34,7 +34,7 @@ def promote(
 @app.command(epilog='Example: gan-pipelines rollback digits --why "complaints about blurred images"')
 def rollback(
     model: Model,
-    to: Annotated[str, typer.Option(help="Number in the registry.")] = "previous",
+    to: Annotated[str, typer.Option(help="Number in the registry, or an alias.")] = "previous",
     why: Why = None,
     root: Root = Path("gan-runs"),
     serving_root: ServingRoot = None,

@@ -112,8 +112,14 @@ def compare(
     for side in sides:
         if side.count < LEAST_IMAGES:
             raise InputError(
-                f"{side.name} holds {side.count} images; intervals take at least {LEAST_IMAGES} on each side"
+                f"{side.name} holds {side.count} images; intervals take at least {LEAST_IMAGES} on each side; "
+                "add images"
             )
+    if "fid_infinity" in wanted and sides[0].count < frechet.LEAST_FOR_INFINITY:
+        raise InputError(
+            f"fid_infinity takes at least {frechet.LEAST_FOR_INFINITY} generated images, got {sides[0].count}; "
+            "leave it out of --metrics or add images"
+        )
     coloured = _coloured(sides)
     shape = _common_shape(sides, settings.size, needed=train is not None or not reads_weights(section.features))
     template = np.zeros((1, *(shape or (_LEAST_SIDE,) * 2), 3 if coloured else 1), np.uint8)
@@ -123,8 +129,9 @@ def compare(
     outputs, pixels = [], []
     for side in sides:
         progress(next(done), total, f"features of {side.count:,} images: {side.name}")
-        # All are needed for the memorization check, some for the similarity of those of one size, else none.
-        kept = side.count if train else _SIMILARITY_IMAGES if shape else 0
+        # All are needed for the memorization check, some of the generated ones for their similarity, else none.
+        similar = "ms_ssim" in wanted and shape is not None and side is sides[0]
+        kept = side.count if train else _SIMILARITY_IMAGES if similar else 0
         output, first = _outputs(extractor, side.batches(coloured=coloured, size=settings.size), side, kept)
         outputs.append(output)
         pixels.append(first)
@@ -239,11 +246,6 @@ def _metrics(
             score.Sides(generated=drawn, holdout=real, train=real, identity=identity), seed=seed, split="reference"
         )
     if "fid_infinity" in wanted:
-        if len(drawn) < frechet.LEAST_FOR_INFINITY:
-            raise InputError(
-                f"fid_infinity takes at least {frechet.LEAST_FOR_INFINITY} generated images, got {len(drawn)}; "
-                "leave it out of --metrics or add images"
-            )
         result = frechet.at_infinity(drawn, real, random("fid_infinity"))
         metrics["fid_infinity"] = score.metric(result, f"fid_infinity{counts}", "lower", identity, score.ANY)
     if "sfid" in wanted:
