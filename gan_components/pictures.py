@@ -53,9 +53,7 @@ def read(file: Path | bytes) -> Image.Image:
             if width * height > MAX_PIXELS:
                 raise UnreadableError(f"{width} x {height} is {_TOO_LARGE}")
             picture.load()
-            last_row = np.asarray(picture.crop((0, height - 1, width, height)))
-            may_end_early = picture.info.get("interlace") or not last_row.any()
-            if picture.format == "PNG" and may_end_early and _ends_early(_content(file)):
+            if picture.format == "PNG" and _ends_early(picture, file):
                 raise UnreadableError("its pixels end before its last row")
             ImageOps.exif_transpose(picture, in_place=True)
             return _plain(picture)
@@ -66,13 +64,13 @@ def read(file: Path | bytes) -> Image.Image:
         raise UnreadableError(reason.replace(str(file), file.name) if isinstance(file, Path) else reason) from None
 
 
-def _content(file: Path | bytes) -> bytes:
-    return file if isinstance(file, bytes) else file.read_bytes()
-
-
-def _ends_early(png: bytes) -> bool:
+def _ends_early(picture: Image.Image, file: Path | bytes) -> bool:
     """Whether a PNG file holds fewer pixels than it declares. Pillow leaves the rest black and says nothing."""
-    width, height, depth, colour_type, _, _, interlace = struct.unpack(">2I5B", png[16:29])
+    width, height = picture.size
+    if not picture.info.get("interlace") and np.asarray(picture.crop((0, height - 1, width, height))).any():
+        return False
+    png = file if isinstance(file, bytes) else file.read_bytes()
+    depth, colour_type, _, _, interlace = png[24:29]
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
     # Adam7, https://www.w3.org/TR/png-3/#8Interlace: first column, first row, and the steps from there.
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]

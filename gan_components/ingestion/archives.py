@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from gan_components.errors import InputError
+from gan_components.ingestion.items import FILES_PER_CHUNK, Chunk, Item, dealt
 from gan_components.pictures import SUFFIXES as PICTURE_SUFFIXES
 from gan_components.pictures import UnreadableError
 
@@ -51,7 +52,7 @@ class Member:
     """A file in an archive.
 
     Attributes:
-        name: as the archive has it, with ``/``; bytes that are no UTF-8 are written out.
+        name: below the archive's root, with ``/``.
         place: number in a zip's directory; in a tar, unpacked, the byte at which the content begins.
         size: of the content, in bytes, as declared.
         problem: why it will not be read; None: nothing known against it.
@@ -116,7 +117,32 @@ def wrapper(names: list[str]) -> str:
     return folder if all(name.startswith(folder) for name in names) else ""
 
 
-def is_sequential(path: Path) -> bool:
+def chunks(
+    path: Path, prefix: str, members: list[Member], known: dict[str, tuple[int | None, bool | None]]
+) -> list[Chunk]:
+    """Chunks of the pictures in an archive.
+
+    Args:
+        path: the archive.
+        prefix: goes before their names.
+        members: the pictures, in the order of the archive.
+        known: class and side of each, by name; those that cannot be read have none.
+    """
+    rows = [known.get(prefix + member.name, (None, None)) for member in members]
+    # What only unpacks from the front is read in one go.
+    step = max(len(members), 1) if _is_sequential(path) else FILES_PER_CHUNK
+    return dealt(functools.partial(_member_items, path, prefix), members, rows, per_chunk=step)
+
+
+def _member_items(
+    path: Path, prefix: str, members: list[Member], known: list[tuple[int | None, bool | None]]
+) -> Iterator[Item]:
+    contents = read(path, members)
+    for member, content, (label, side) in zip(members, contents, known, strict=True):
+        yield Item(prefix + member.name, content, label, side)
+
+
+def _is_sequential(path: Path) -> bool:
     """Whether a member can only be reached through all before it."""
     return path.name.lower().endswith("gz")
 
@@ -130,7 +156,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
     refuse_bomb(path, sum(info.file_size for info in infos))
     for place, info in enumerate(infos):
         # Some programs on Windows write their own separator.
-        name = _printable(info.filename.replace("\\", "/"))
+        name = _name(info.filename.replace("\\", "/"))
         kind = info.external_attr >> 16
         problem = _problem(name, info.file_size)
         if info.flag_bits & 1:
@@ -140,7 +166,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # Of these the module unpacks a block whole, however large it is.
             problem = f"it is packed by method {info.compress_type}, known are stored (0) and deflated (8)"
-        if not name.endswith("/"):
+        if not info.is_dir():
             yield Member(name, place, info.file_size, problem)
 
 
@@ -156,7 +182,7 @@ def _tar_members(path: Path) -> Iterator[Member]:
                 refuse_bomb(path, info.offset_data + info.size)
                 # Or it would remember all of them.
                 archive.members.clear()  # type: ignore[attr-defined]
-                name = _printable(info.name)
+                name = _name(info.name)
                 problem = _problem(name, info.size)
                 if info.issym() or info.islnk():
                     problem = "it is a link, and links in archives are not followed"
@@ -200,15 +226,16 @@ def refuse_bomb(path: Path, unpacked: int) -> None:
 
 def _problem(name: str, size: int) -> str | None:
     """What can be said against a member of this name and size."""
-    if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
+    if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:3] == ":/":
         return "its name leads out of the archive"
     if size > MAX_MEMBER_BYTES:
         return f"it has {size} bytes, more than {MAX_MEMBER_BYTES}"
     return None
 
 
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _name(name: str) -> str:
+    """Without ``./``, and with the bytes that are no UTF-8 written out: names go to JSON."""
+    return PurePosixPath(name).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _read_zip(path: Path, members: list[Member]) -> Iterator[bytes | UnreadableError]:
@@ -247,4 +274,4 @@ def _opened_zip(path: Path, mtime_ns: int) -> zipfile.ZipFile:
 
 
 def _opened_tar(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if is_sequential(path) else path.open("rb")
+    return cast(BinaryIO, gzip.open(path, "rb")) if _is_sequential(path) else path.open("rb")

@@ -7,7 +7,7 @@ import functools
 import math
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,8 +15,13 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from gan_components.errors import InputError
+from gan_components.ingestion import labels
+from gan_components.ingestion.config import IngestConfig
 from gan_components.ingestion.files import File
+from gan_components.ingestion.items import Chunk, Item, Source
 
+# Enough that dealing a chunk out costs nothing beside encoding its images.
+IMAGES_PER_CHUNK = 512
 MAX_BYTES_FROM_NPZ = 4 * 2**30
 
 # How Keras, MedMNIST, OpenAI and others name images and labels; the last two are NumPy's names for unnamed ones.
@@ -26,27 +31,105 @@ _NAMES_OF_A_SPLIT = [("{}_images", "{}_labels"), ("images_{}", "labels_{}"), ("x
 _DAMAGED = (OSError, EOFError, ValueError, LookupError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
-def find(found: list[File]) -> dict[str, Callable[[], np.ndarray]]:
-    """What reads each array of some files, by its name: in an ``.npz`` its own, otherwise that of its file.
+def source(found: list[File], config: IngestConfig) -> Source:
+    """The images in some files.
 
     Raises:
-        InputError: a file is damaged.
+        InputError: damaged files, or arrays that hold no images or labels.
     """
-    arrays: dict[str, Callable[[], np.ndarray]] = {}
-    for file in found:
-        if file.path.suffix.lower() == ".npy":
-            arrays[file.path.stem] = functools.partial(mapped, file.path)
+    opened = _find(found)
+    splits = {None: None} if config.holdout_split is None else {"train": False, config.holdout_split: True}
+    parts: list[tuple[str, np.ndarray, bool | None]] = []
+    texts: list[str | None] = []
+    for split, side in splits.items():
+        image, label = _names_of(list(opened), split, image=config.image_field, label=config.label_field)
+        pixels = _images(image, _array(opened[image], image))
+        parts.append((image, pixels, side))
+        if label and config.labels:
+            texts += _texts_of(label, _array(opened[label], label), len(pixels))
         else:
-            try:
-                with zipfile.ZipFile(file.path) as archive:
-                    names = [name.removesuffix(".npy") for name in archive.namelist()]
-            except _DAMAGED as error:
-                raise InputError(f"{file.path} cannot be read ({error}); write it again") from None
-            arrays |= {name: functools.partial(_unpacked, file.path, name) for name in names}
+            texts += [None] * len(pixels)
+    names = [f"{name}#{place}" for name, pixels, _ in parts for place in range(len(pixels))]
+    class_names, classes = labels.given(names, texts, config.labels, where="the arrays")
+    dealt: list[Chunk] = []
+    start = 0
+    for name, pixels, side in parts:
+        dealt += chunks(name, pixels, classes[start : start + len(pixels)], side)
+        start += len(pixels)
+    return Source(class_names, len(texts), dealt)
+
+
+def chunks(name: str, pixels: np.ndarray, classes: Sequence[int | None], held_out: bool | None) -> list[Chunk]:
+    """Chunks of the images in an array.
+
+    Args:
+        name: goes before the place of each.
+        pixels: uint8 ``[N, H, W]`` or ``[N, H, W, C]``.
+        classes: of each image.
+        held_out: whether they are in the split that the source holds out; None: it holds out none.
+    """
+    # Of a file mapped into memory, chunks carry the place and not the pixels.
+    lazy = isinstance(pixels, np.memmap)
+    return [
+        functools.partial(
+            _items,
+            name,
+            start,
+            functools.partial(_rows, Path(pixels.filename), start, stop) if lazy else pixels[start:stop],
+            classes[start:stop],
+            held_out,
+        )
+        for start in range(0, len(pixels), IMAGES_PER_CHUNK)
+        for stop in [start + IMAGES_PER_CHUNK]
+    ]
+
+
+def _items(
+    name: str,
+    start: int,
+    pixels: np.ndarray | Callable[[], np.ndarray],
+    classes: Sequence[int | None],
+    held_out: bool | None,
+) -> Iterator[Item]:
+    rows = pixels() if callable(pixels) else pixels
+    for offset, (picture, label) in enumerate(zip(rows, classes, strict=True)):
+        yield Item(f"{name}#{start + offset}", picture, None if label is None else int(label), held_out)
+
+
+def _find(found: list[File]) -> dict[str, Path]:
+    """Which file holds each array, by the array's name: in an ``.npz`` its own, otherwise that of its file.
+
+    Raises:
+        InputError: a file is damaged, or two arrays have one name.
+    """
+    arrays: dict[str, Path] = {}
+    for path in (file.path for file in found):
+        for name in [path.stem] if _is_npy(path) else _members(path):
+            if name in arrays:
+                raise InputError(
+                    f"{arrays[name]} and {path} both hold an array {name}; give one of them as --data"
+                )
+            arrays[name] = path
     return arrays
 
 
-def names_of(
+def _members(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except _DAMAGED as error:
+        raise InputError(f"{path} cannot be read ({error}); write it again with numpy.savez") from None
+
+
+def _is_npy(path: Path) -> bool:
+    return path.suffix.lower() == ".npy"
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    return _mapped(path) if _is_npy(path) else _unpacked(path, name)
+
+
+def _names_of(
     arrays: list[str], split: str | None, *, image: str | None, label: str | None
 ) -> tuple[str, str | None]:
     """Names of the images and of the labels of a split; no labels: None.
@@ -65,12 +148,9 @@ def names_of(
     ]
     if image is None and split is None and len(arrays) == 1:
         image = arrays[0]
-    for images, labels in [(image, label)] if image else known:
-        labels = label or labels
-        if images in arrays:
-            if label is not None and label not in arrays:
-                break
-            return images, labels if labels in arrays else None
+    for images, usual in [(image, label)] if image else known:
+        if images in arrays and label in (None, *arrays):
+            return images, label or (usual if usual in arrays else None)
     raise InputError(
         f"of the arrays {', '.join(arrays)} none is known to hold the images"
         + (f" of {split}" if split else "")
@@ -78,7 +158,7 @@ def names_of(
     )
 
 
-def images(name: str, array: np.ndarray) -> np.ndarray:
+def _images(name: str, array: np.ndarray) -> np.ndarray:
     """The array, if it holds images: uint8 ``[N, H, W]`` or ``[N, H, W, C]`` with 1 to 4 channels.
 
     Raises:
@@ -97,7 +177,7 @@ def images(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def labels(name: str, array: np.ndarray, count: int) -> list[str]:
+def _texts_of(name: str, array: np.ndarray, count: int) -> list[str]:
     """The labels in an array of whole numbers or texts ``[N]`` or ``[N, 1]``.
 
     Raises:
@@ -111,7 +191,7 @@ def labels(name: str, array: np.ndarray, count: int) -> list[str]:
     return [str(label) for label in array.ravel().tolist()]
 
 
-def mapped(path: Path) -> np.memmap:
+def _mapped(path: Path) -> np.memmap:
     """The array in an ``.npy`` file, mapped into memory.
 
     Raises:
@@ -125,9 +205,9 @@ def mapped(path: Path) -> np.memmap:
         raise InputError(f"{path} cannot be read ({error}); write it again with numpy.save") from None
 
 
-def rows(path: Path, start: int, stop: int) -> np.ndarray:
+def _rows(path: Path, start: int, stop: int) -> np.ndarray:
     """Some rows of the array in an ``.npy`` file."""
-    return mapped(path)[start:stop]
+    return _mapped(path)[start:stop]
 
 
 def _unpacked(path: Path, name: str) -> np.ndarray:

@@ -27,7 +27,7 @@ from gan_components.errors import InputError
 from gan_components.images import png
 from gan_components.ingestion import identity, near_duplicates, validation
 from gan_components.ingestion.config import BeamConfig, Fraction, IngestConfig
-from gan_components.ingestion.sources import Chunk, Item, Source
+from gan_components.ingestion.items import Chunk, Item, Source
 from gan_components.ingestion.statistics import SPLITS, Row, Summary
 
 

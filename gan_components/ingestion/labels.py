@@ -155,7 +155,10 @@ def _json_rows(content: bytes, where: str) -> list[tuple[str, str]] | None:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} cannot be read as UTF-8 JSON ({error}); check ingest.labels") from None
     if not isinstance(table, tuple):
-        raise InputError(f'{where} must be {{"labels": [[FILE, LABEL], ...]}} or {{FILE: LABEL, ...}}')
+        raise InputError(
+            f'{where} must be {{"labels": [[FILE, LABEL], ...]}} or {{FILE: LABEL, ...}}; correct it, or set '
+            "ingest.labels to folders or null"
+        )
     rows = dict(table).get("labels", table)
     if rows is None:
         return None

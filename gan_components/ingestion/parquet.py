@@ -3,9 +3,9 @@
 https://huggingface.co/docs/datasets/image_dataset
 """
 
+import functools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow
@@ -13,6 +13,7 @@ import pyarrow.parquet
 
 from gan_components.errors import InputError
 from gan_components.ingestion.files import File
+from gan_components.ingestion.records import Part
 from gan_components.pictures import UnreadableError
 
 MAX_GROUP_BYTES = 4 * 2**30
@@ -22,16 +23,7 @@ _IMAGE, _LABEL = ("image", "img"), ("label", "labels")
 _DAMAGED = (pyarrow.ArrowException, OSError)
 
 
-@dataclass(frozen=True)
-class Group:
-    """A row group: its number, the name of its picture column and the labels of its rows."""
-
-    place: int
-    image: str
-    labels: list[str | None]
-
-
-def groups(shard: File, *, image: str | None, label: str | None) -> list[Group]:
+def parts(shard: File, *, image: str | None, label: str | None) -> list[Part]:
     """The row groups of a file; reads the labels, not the pictures.
 
     Args:
@@ -47,36 +39,36 @@ def groups(shard: File, *, image: str | None, label: str | None) -> list[Group]:
             image = _column(shard.path, _picture_columns(schema), image, _IMAGE, "image_field")
             if label is not None or set(_LABEL) & set(schema.names):
                 label = _column(shard.path, schema.names, label, _LABEL, "label_field")
-            parts = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
-            if metadata.num_rows > shard.size or any(part.total_byte_size > MAX_GROUP_BYTES for part in parts):
+            groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+            if metadata.num_rows > shard.size or any(group.total_byte_size > MAX_GROUP_BYTES for group in groups):
                 raise InputError(
                     f"{shard.path} declares {metadata.num_rows} rows in {shard.size} bytes, or a row group of "
                     f"more than {MAX_GROUP_BYTES} bytes; write it again with smaller row groups"
                 )
-            if label is None:
-                return [Group(place, image, [None] * part.num_rows) for place, part in enumerate(parts)]
             names = _class_names(schema, label)
-            return [
-                Group(place, image, [_label(v, names) for v in file.read_row_group(place, [label])[0].to_pylist()])
-                for place in range(len(parts))
-            ]
+            found = []
+            for place, group in enumerate(groups):
+                values = file.read_row_group(place, [label])[0].to_pylist() if label else [None] * group.num_rows
+                read = functools.partial(_read, shard.path, place, image, len(values))
+                found.append(Part(f"{shard.name}:{place}", read, [_label(value, names) for value in values]))
+            return found
     except _DAMAGED as error:
         raise InputError(f"{shard.path} cannot be read as Parquet ({error}); fetch it again") from None
 
 
-def read(path: Path, group: Group) -> Iterator[bytes | UnreadableError]:
-    """The encoded picture of each row of a group, or why there is none."""
+def _read(path: Path, group: int, image: str, count: int) -> Iterator[bytes | UnreadableError]:
+    """The encoded picture of each row of a group, or why there is none; `count` in any case."""
     done = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_ROWS_AT_ONCE, [group.place], [group.image], use_threads=False):
+            for batch in file.iter_batches(_ROWS_AT_ONCE, [group], [image], use_threads=False):
                 for value in batch.column(0).to_pylist():
                     content = value["bytes"] if isinstance(value, dict) else value
                     done += 1
                     yield content or UnreadableError("the row holds no bytes; paths in it are not followed")
     except _DAMAGED as error:
-        for _ in range(done, len(group.labels)):
-            yield UnreadableError(f"row group {group.place} is damaged: {error}")
+        for _ in range(done, count):
+            yield UnreadableError(f"row group {group} is damaged: {error}")
 
 
 def _picture_columns(schema: pyarrow.Schema) -> list[str]:
@@ -98,7 +90,7 @@ def _column(path: Path, found: list[str], named: str | None, usual: tuple[str, .
     return chosen[0]
 
 
-def _class_names(schema: pyarrow.Schema, label: str) -> list[str]:
+def _class_names(schema: pyarrow.Schema, label: str | None) -> list[str]:
     """Class names that Hugging Face stores beside the schema; empty if there are none."""
     try:
         described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))

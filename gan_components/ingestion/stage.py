@@ -13,7 +13,8 @@ from gan_components.errors import InputError
 from gan_components.examples import DATASET, Properties
 from gan_components.ingestion import beam, dataset, near_duplicates, validation
 from gan_components.ingestion.config import IngestConfig, recipe
-from gan_components.ingestion.sources import Source, open_source
+from gan_components.ingestion.items import Source
+from gan_components.ingestion.sources import open_source
 from gan_components.ingestion.statistics import (
     SPLITS,
     Summary,
@@ -123,7 +124,7 @@ def _check(summary: Summary, config: IngestConfig) -> None:
     if len(rejected) > config.max_quarantined_share * total:
         shown = "; ".join(f"{name}: {reason}" for name, reason in rejected[:3])
         raise InputError(
-            f"{len(rejected)} of {total} images cannot be read ({shown}); repair or remove them, or raise "
+            f"{len(rejected)} of {total} images cannot be used ({shown}); repair or remove them, or raise "
             f"ingest.max_quarantined_share above {config.max_quarantined_share:g}"
         )
     for split in SPLITS:

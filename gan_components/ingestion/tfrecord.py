@@ -1,9 +1,9 @@
 """TFRecord files of ``tf.train.Example`` with encoded pictures."""
 
+import functools
 import gzip
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
@@ -12,21 +12,14 @@ from google.protobuf.message import DecodeError
 from gan_components.errors import InputError
 from gan_components.ingestion import archives
 from gan_components.ingestion.files import File
+from gan_components.ingestion.records import Part
 from gan_components.pictures import UnreadableError
 
 _IMAGE, _LABEL = ("image/encoded", "image"), ("image/class/label", "label")
 
 
-@dataclass(frozen=True)
-class Features:
-    """Names of the features that hold the picture and the label; None: no labels."""
-
-    image: str
-    label: str | None
-
-
-def labels(shard: File, *, image: str | None, label: str | None) -> tuple[Features, list[str | None]]:
-    """Which features hold picture and label, and the label of each record; reads the whole file.
+def part(shard: File, *, image: str | None, label: str | None) -> Part:
+    """The records of a file; reads all of it, for the labels and the checksums.
 
     Args:
         shard: the file.
@@ -36,39 +29,40 @@ def labels(shard: File, *, image: str | None, label: str | None) -> tuple[Featur
         InputError: no records, a damaged file, or no features that are known.
     """
     _check_lengths(shard)
-    found: list[str | None] = []
-    named = None
+    labels: list[str | None] = []
+    features = None
     try:
         for record in _records(shard.path):
             example = _example(record)
-            named = named or _features(shard, sorted(example or ()), image, label)
-            found.append(_label(example, named.label))
+            features = features or _features(shard, sorted(example or ()), image, label)
+            labels.append(_label(example, features[1]))
     except tf.errors.OpError as error:
         raise InputError(f"{shard.path} cannot be read as TFRecord ({error.message}); fetch it again") from None
-    if named is None:
+    if features is None:
         raise InputError(f"{shard.path} holds no records; check --data")
-    return named, found
+    return Part(shard.name, functools.partial(_read, shard.path, features[0]), labels)
 
 
-def _features(shard: File, found: list[str], image: str | None, label: str | None) -> Features:
+def _features(shard: File, found: list[str], image: str | None, label: str | None) -> tuple[str, str | None]:
+    """Names of the features that hold the picture and the label (None: no labels), told from the first record."""
     image = image or next((name for name in _IMAGE if name in found), None)
     if image not in found or label not in (None, *found):
         raise InputError(
             f"{shard.path}: the first record has the features {found}; set ingest.image_field and label_field to "
             "those that hold the encoded picture and its class"
         )
-    return Features(image, label or next((name for name in _LABEL if name in found), None))
+    return image, label or next((name for name in _LABEL if name in found), None)
 
 
-def read(path: Path, named: Features) -> Iterator[bytes | UnreadableError]:
+def _read(path: Path, image: str) -> Iterator[bytes | UnreadableError]:
     """The encoded picture of each record, or why there is none."""
     for record in _records(path):
         example = _example(record)
-        values = example[named.image].bytes_list.value if example and named.image in example else ()
+        values = example[image].bytes_list.value if example and image in example else ()
         if len(values) == 1:
             yield values[0]
         else:
-            yield UnreadableError(f"the record is no tf.train.Example with one value of bytes in {named.image}")
+            yield UnreadableError(f"the record is no tf.train.Example with one value of bytes in {image}")
 
 
 def _records(path: Path) -> Iterator[bytes]:

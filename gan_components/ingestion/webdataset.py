@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from gan_components.ingestion import archives
+from gan_components.ingestion import archives, labels
 from gan_components.ingestion.archives import Member
 from gan_components.ingestion.files import File
+from gan_components.ingestion.items import Source
 from gan_components.pictures import UnreadableError
 
 # More is no label and no description of one picture.
@@ -25,6 +26,36 @@ class Sample:
     label: str | None
 
 
+def source(shards: list[File], how: str | None, holdout_split: str | None) -> Source:
+    """The images in some shards.
+
+    Args:
+        shards: the files.
+        how: ``auto`` or None, as in the ``ingest`` section.
+        holdout_split: the shards that are held out; None: there are none.
+
+    Raises:
+        InputError: damaged shards, or labels or splits that do not fit.
+    """
+    by_shard = [(shard, samples(shard)) for shard in shards]
+    sound = {
+        f"{shard.name}/{sample.picture.name}": sample.label
+        for shard, found in by_shard
+        for sample in found
+        if not sample.picture.problem
+    }
+    names = list(sound)
+    class_names, classes = labels.given(names, list(sound.values()), how, where="the shards")
+    held_out = labels.held_out(names, holdout_split, shards=True)
+    known = dict(zip(names, zip(classes, held_out, strict=True), strict=True))
+    chunks = [
+        chunk
+        for shard, found in by_shard
+        for chunk in archives.chunks(shard.path, f"{shard.name}/", [sample.picture for sample in found], known)
+    ]
+    return Source(class_names, sum(len(found) for _, found in by_shard), chunks)
+
+
 def samples(shard: File) -> list[Sample]:
     """The pictures of a shard with their labels; reads the labels, not the pictures.
 
@@ -33,15 +64,15 @@ def samples(shard: File) -> list[Sample]:
     """
     found = archives.members(shard.path)
     described = [m for m in found if m.name.endswith((".cls", ".json")) and m.size <= _MAX_LABEL_BYTES]
-    labels: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for member, content in zip(described, archives.read(shard.path, described), strict=True):
         key = _key(member.name)
         if member.name.endswith(".cls"):
-            labels[key] = _from_text(content)
+            texts[key] = _from_text(content)
         else:
             # KEY.cls goes before KEY.json.
-            labels.setdefault(key, _from_json(content))
-    return [Sample(member, labels.get(_key(member.name)) or None) for member in archives.pictures(found)]
+            texts.setdefault(key, _from_json(content))
+    return [Sample(member, texts.get(_key(member.name)) or None) for member in archives.pictures(found)]
 
 
 def _key(name: str) -> str:

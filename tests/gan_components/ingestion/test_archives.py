@@ -107,6 +107,17 @@ def test_table_in_an_archive(tmp_path, write, table):
         make(path, tmp_path / "out", CONFIG.model_copy(update={"labels": "other.csv"}))
 
 
+def test_table_with_a_row_for_a_broken_member(tmp_path):
+    """Red if a table is refused because of a row for a picture in quarantine."""
+    entries = [(f"{number}.png", png(number)) for number in range(40)]
+    link = tarfile.TarInfo("link.png")
+    link.type, link.linkname = tarfile.SYMTYPE, "0.png"
+    table = json.dumps({name: "ab"[place % 2] for place, (name, _) in enumerate(entries)} | {"link.png": "a"})
+    path = write_tar(tmp_path / "a.tar", [*entries, (link, b""), ("dataset.json", table.encode())])
+    known = examples.Properties.of(make(path, tmp_path / "out"))
+    assert (known.class_names, known.num_quarantined) == (["a", "b"], 1)
+
+
 def test_identity_of_an_archive(folder, tmp_path):
     """Red if the path enters, or the archive's time does not."""
     path = pack(folder, tmp_path / "a.zip")
@@ -136,6 +147,17 @@ def test_names_that_lead_out(tmp_path, write, name):
     assert found.pop("猫/ä b\n.png") == png(1)
     assert set(found) == set(bad)
     assert set(found.values()) == {"its name leads out of the archive"}
+
+
+def test_packed_from_the_inside(tmp_path):
+    """Red if the ./ of `tar -cf a.tar .` stays: the table would not be found, nor its rows."""
+    entries = [(f"./{number}.png", png(number)) for number in range(40)]
+    table = json.dumps({f"{number}.png": "ab"[number % 2] for number in range(40)})
+    path = write_tar(tmp_path / "a.tar", [*entries, ("./dataset.json", table.encode())])
+    assert examples.Properties.of(make(path, tmp_path / "out")).class_names == ["a", "b"]
+    assert contents(write_tar(tmp_path / "b.tar", [("./a.png", png(1)), ("a.png", png(2))])) == {
+        "a.png": "2 files in the archive have this name"
+    }
 
 
 def test_separator_of_windows(tmp_path):

@@ -253,7 +253,7 @@ def test_broken_files_go_to_quarantine(tmp_path):
 
 @pytest.mark.parametrize(
     ("broken", "whole", "message"),
-    [(8, 0, "8 of 8 images cannot be read"), (4, 60, "4 of 64 images cannot be read"), (0, 3, "went to")],
+    [(8, 0, "8 of 8 images cannot be used"), (4, 60, "4 of 64 images cannot be used"), (0, 3, "went to")],
 )
 def test_nothing_left_half_written(tmp_path, broken, whole, message):
     """Red if too many broken files pass, or anything stays behind after the refusal."""

@@ -58,7 +58,7 @@ def check(made, *, class_names, num_holdout=None):
 )
 def test_npz(tmp_path, names, save, monkeypatch):
     """Red if a usual pair of names is not known, given ones are ignored, or labels are shifted between chunks."""
-    monkeypatch.setattr(sources, "ARRAYS_PER_CHUNK", 16)
+    monkeypatch.setattr(arrays, "IMAGES_PER_CHUNK", 16)
     save(tmp_path / "a.npz", **{names[0]: IMAGES, names[1]: LABELS[:, None]}, other=np.zeros(3))
     fields = {"image_field": "pixels", "label_field": "kind"} if names[0] == "pixels" else {}
     check(make(tmp_path / "a.npz", tmp_path / "out", config("arrays", **fields)), class_names=["0", "1", "2"])
@@ -75,7 +75,7 @@ def test_splits_of_an_npz(tmp_path):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npy(tmp_path, order, monkeypatch):
     """Red if a mapped array is read in another order, or a chunk carries its pixels along."""
-    monkeypatch.setattr(sources, "ARRAYS_PER_CHUNK", 16)
+    monkeypatch.setattr(arrays, "IMAGES_PER_CHUNK", 16)
     data = tmp_path / "data"
     data.mkdir()
     np.save(data / "images.npy", np.asarray(IMAGES, order=order))
@@ -106,6 +106,14 @@ def test_arrays_that_do_not_fit(tmp_path, stored, message):
     np.savez(tmp_path / "a.npz", **stored)
     with pytest.raises(InputError, match=message):
         sources.open_source(str(tmp_path / "a.npz"), config("arrays"), seed=0)
+
+
+def test_two_arrays_of_one_name(tmp_path):
+    """Red if the second file silently takes the first one's place."""
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, images=IMAGES)
+    with pytest.raises(InputError, match=r"a\.npz and .*b\.npz both hold an array images"):
+        sources.open_source(str(tmp_path), config("arrays"), seed=0)
 
 
 def npy(shape, *, descr="|u1"):
@@ -204,8 +212,8 @@ def test_damaged_parquet(tmp_path):
     place = data.index(png(IMAGES[25])) - 4
     data[place : place + 4] = b"\xff\xff\xff\x7f"
     path.write_bytes(data)
-    found = parquet.groups(files.describe(path, tmp_path), image=None, label=None)
-    contents = [list(parquet.read(path, group)) for group in found]
+    found = parquet.parts(files.describe(path, tmp_path), image=None, label=None)
+    contents = [list(part.read()) for part in found]
     assert contents[0] == [png(image) for image in IMAGES[:20]]
     assert len(contents[1]) == 20
     assert isinstance(contents[1][-1], UnreadableError)
@@ -213,8 +221,8 @@ def test_damaged_parquet(tmp_path):
     rows = pyarrow.array([{"bytes": None, "path": "/etc/passwd"}] * 3, kind)
     only_path = pyarrow.table({"image": rows})
     pyarrow.parquet.write_table(only_path, path)
-    (group,) = parquet.groups(files.describe(path, tmp_path), image="image", label=None)
-    assert ["not followed" in str(one) for one in parquet.read(path, group)] == [True] * 3
+    (part,) = parquet.parts(files.describe(path, tmp_path), image="image", label=None)
+    assert ["not followed" in str(one) for one in part.read()] == [True] * 3
     for content in (b"", b"PAR1", bytes(data[: len(data) // 2]), b"PAR1" + bytes(100) + b"PAR1"):
         path.write_bytes(content)
         with pytest.raises(InputError, match="cannot be read as Parquet"):
@@ -258,11 +266,11 @@ def test_damaged_records(tmp_path):
     """Red if a record that is none ends in protobuf's error, or a picture's absence goes unnoticed."""
     records = [example(png(IMAGES[0]), None), b"no example", example(b"", None, names=("other", ""))]
     file = files.describe(write_records(tmp_path / "a.tfrecord", records), tmp_path)
-    named, labels = tfrecord.labels(file, image=None, label=None)
-    first, *others = tfrecord.read(file.path, named)
+    part = tfrecord.part(file, image=None, label=None)
+    first, *others = part.read()
     assert first == png(IMAGES[0])
     assert [isinstance(one, UnreadableError) for one in others] == [True, True]
-    assert labels == [None] * 3
+    assert part.labels == [None] * 3
 
 
 def test_hostile_tfrecord(tmp_path):

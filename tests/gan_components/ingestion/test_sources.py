@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from gan_components import examples
 from gan_components.errors import InputError
-from gan_components.ingestion import digits, identity, public, sources, stacked_digits
+from gan_components.ingestion import arrays, digits, identity, public, sources, stacked_digits
 from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
 from gan_components.ingestion.stage import ingest
 from tests.gan_components.ingestion.folders import fill, make
@@ -40,7 +40,7 @@ def test_digits_are_the_5000_of_mnist():
 
 def test_chunks_hold_everything_once(monkeypatch):
     """Red if chunks overlap, or the last, shorter one is lost."""
-    monkeypatch.setattr(sources, "ARRAYS_PER_CHUNK", 999)
+    monkeypatch.setattr(arrays, "IMAGES_PER_CHUNK", 999)
     source = sources.open_source(None, IngestConfig(), seed=0)
     items = [item for chunk in source.chunks for item in chunk()]
     assert len(source.chunks) == 6
