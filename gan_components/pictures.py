@@ -65,19 +65,13 @@ def read(file: Path | bytes) -> Image.Image:
 
 
 def _ends_early(picture: Image.Image, file: Path | bytes) -> bool:
-    """Whether a PNG file holds fewer pixels than it declares. Pillow leaves the rest black and says nothing."""
+    """Whether a PNG file holds fewer rows than it declares. Pillow leaves the rest black and says nothing."""
     width, height = picture.size
-    if not picture.info.get("interlace") and np.asarray(picture.crop((0, height - 1, width, height))).any():
+    if np.asarray(picture.crop((0, height - 1, width, height))).any():
         return False
     png = file if isinstance(file, bytes) else file.read_bytes()
-    depth, colour_type, _, _, interlace = png[24:29]
-    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
-    # Adam7, https://www.w3.org/TR/png-3/#8Interlace: first column, first row, and the steps from there.
-    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
-    missing = 0
-    for left, top, right, down in passes if interlace else [(0, 0, 1, 1)]:
-        columns, rows = -((left - width) // right), -((top - height) // down)
-        missing += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    bits = png[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[png[25]]
+    missing = height * (1 + -(-width * bits // 8))
     inflate, place = zlib.decompressobj(), 8
     while missing > 0 and place + 12 <= len(png):
         length, kind = struct.unpack(">I4s", png[place : place + 8])

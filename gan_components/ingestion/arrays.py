@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -69,13 +69,13 @@ def chunks(name: str, pixels: np.ndarray, classes: Sequence[int | None], held_ou
         held_out: whether they are in the split that the source holds out; None: it holds out none.
     """
     # Of a file mapped into memory, chunks carry the place and not the pixels.
-    lazy = isinstance(pixels, np.memmap)
+    path = Path(pixels.filename) if isinstance(pixels, np.memmap) and pixels.filename else None
     return [
         functools.partial(
             _items,
             name,
             start,
-            functools.partial(_rows, Path(pixels.filename), start, stop) if lazy else pixels[start:stop],
+            functools.partial(_rows, path, start, stop) if path else pixels[start:stop],
             classes[start:stop],
             held_out,
         )
@@ -93,7 +93,7 @@ def _items(
 ) -> Iterator[Item]:
     rows = pixels() if callable(pixels) else pixels
     for offset, (picture, label) in enumerate(zip(rows, classes, strict=True)):
-        yield Item(f"{name}#{start + offset}", picture, None if label is None else int(label), held_out)
+        yield Item(f"{name}#{start + offset}", picture, label, held_out)
 
 
 def _find(found: list[File]) -> dict[str, Path]:
@@ -227,7 +227,7 @@ def _unpacked(path: Path, name: str) -> np.ndarray:
         raise InputError(f"{path}: {name} cannot be read ({error}); write it again with numpy.savez") from None
 
 
-def _header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], str, np.dtype]:
+def _header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype]:
     """Shape, order and type that a file of `size` bytes declares, if they agree with its size.
 
     Raises:

@@ -41,7 +41,9 @@ def open_source(data: str | None, config: IngestConfig, *, seed: int) -> Source:
     match config.source:
         case "digits":
             pixels, classes = digits.read()
-            source = Source(digits.CLASS_NAMES, len(pixels), arrays.chunks("digits", pixels, classes, None))
+            source = Source(
+                digits.CLASS_NAMES, len(pixels), arrays.chunks("digits", pixels, classes.tolist(), None)
+            )
         case "stacked_digits":
             source = _stacked_digits(config, seed)
         case "idx":
@@ -74,7 +76,7 @@ def _idx(root: Path, *, test: bool) -> Source:
     num_items = num_classes = 0
     for split, (image_file, label_file) in idx.find(root, test=test).items():
         pixels, classes = idx.read(image_file, label_file)
-        chunks += arrays.chunks(image_file.name, pixels, classes, split == "test" if test else None)
+        chunks += arrays.chunks(image_file.name, pixels, classes.tolist(), split == "test" if test else None)
         num_items += len(pixels)
         num_classes = max(num_classes, int(classes.max()) + 1)
     return Source([str(index) for index in range(num_classes)], num_items, chunks)

@@ -30,7 +30,7 @@ def part(shard: File, *, image: str | None, label: str | None) -> Part:
     """
     _check_lengths(shard)
     labels: list[str | None] = []
-    features = None
+    features: tuple[str, str | None] | None = None
     try:
         for record in _records(shard.path):
             example = _example(record)

@@ -366,7 +366,6 @@ def _damaged() -> list[Case]:
         "no-pixels": PNG[:33] + chunk(b"IEND", b""),
         "no-deflate": PNG[:33] + chunk(b"IDAT", b"no deflate") + chunk(b"IEND", b""),
         "few-pixels": png(COLOUR.reshape(SIDE, -1)[:20], depth=8, colour_type=2),
-        # The last row belongs to an earlier pass than the one that is missing.
         "few-odd-rows": png(interlaced(COLOUR[:47])[:4000], depth=8, colour_type=2, interlace=1, size=(SIDE, 47)),
         "few-interlaced-pixels": png(interlaced(COLOUR)[:6000], depth=8, colour_type=2, interlace=1),
         "no-size": png(COLOUR.reshape(SIDE, -1), depth=8, colour_type=2, size=(0, 0)),

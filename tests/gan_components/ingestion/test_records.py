@@ -301,3 +301,11 @@ def test_no_bomb_of_records_is_read(tmp_path, monkeypatch):
     path = write_records(tmp_path / "a.tfrecord.gz", [example(bytes(2**20), 1)] * 2)
     with pytest.raises(InputError, match="which pictures do not"):
         sources.open_source(str(path), config("tfrecord"), seed=0)
+
+
+def test_no_long_record_is_read(tmp_path, monkeypatch):
+    """Red if TensorFlow is asked for a record of any length."""
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 1000)
+    path = write_records(tmp_path / "a.tfrecord", [bytes(1001)])
+    with pytest.raises(InputError, match="a record of 1001 bytes"):
+        sources.open_source(str(path), config("tfrecord"), seed=0)
