@@ -138,6 +138,10 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
                 raise ValueError(f"source: {self.source} has no split of its own; use holdout: {{fraction: 0.2}}")
             if self.source == "idx" and self.holdout.split != "test":
                 raise ValueError("source: idx has the splits train and test; use holdout: {split: test}")
+            if self.source == "arrays" and (self.image_field or self.label_field):
+                raise ValueError(
+                    "image_field and label_field name one array, not one a split; name them x_train, ..."
+                )
             if self.holdout.split == "train":
                 raise ValueError("the split train cannot be held out: it is what is trained on")
         return self
