@@ -32,7 +32,7 @@ class Properties(BaseModel, frozen=True, strict=True):
         image_shape: ``[H, W, C]``.
         class_names: name of each label in order; empty without labels.
         class_frequencies: share of each class in the training split; sums to 1.
-        second_domain: how each record's second image is made of its first; None: there is none.
+        second_domain: how each record's second image is made of its first, or ``folder``; None: there is none.
         num_train, num_holdout: images in each split.
         num_quarantined: pictures of the source that could not be read.
         num_duplicates: pictures left out because their pixels stand in another record.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, JsonValue
 from gan_components import artifacts
 from gan_components import examples as example_data
 from gan_components.artifacts import Evaluation, Examples, Progress, TrainedModel, no_progress
+from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import ConfigError
 from gan_components.evaluation import report, score
 from gan_components.evaluation.config import EvaluateConfig, distance_names, recipe
@@ -68,7 +69,7 @@ def evaluate(
     agrees = primary == "fd_classifier" and generator.description.num_classes == num_classes
     extra = {"class_agreement"} if agrees else set()
     extra |= {"parzen_log_likelihood"} if config.parzen else set()
-    extra |= {"pixel_agreement", "pixel_agreement_unrelated"} if counts.second_domain else set()
+    extra |= {"pixel_agreement", "pixel_agreement_unrelated"} if counts.second_domain in SECOND_DOMAINS else set()
     extra |= {"inception_score", "sfid"} if primary == "fid" else set()
     _require_measured(config.bounds, {primary, kernel}, extra)
     work = artifacts.work_directory(out, made)
@@ -111,7 +112,8 @@ def evaluate(
             metrics["class_agreement"] = score.class_agreement(*asked, extractor.identity)
         read = extractor.predict(generated), extractor.predict(holdout.images)
         classes = score.by_class(counts.class_names, *read, asked)
-    if counts.second_domain:
+    # Pairs of two folders have no function that tells what a second image should be.
+    if counts.second_domain in SECOND_DOMAINS:
         pairs = generator.pairs(range(min(_AGREEMENT_IMAGES, config.num_samples)))
         metrics |= score.pixel_agreement(pairs, counts.second_domain)
     content: dict[str, Any] = {}

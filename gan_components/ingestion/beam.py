@@ -146,7 +146,7 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets:
     picture = pictures.from_array(content) if isinstance(content, np.ndarray) else pictures.read(content)
     validation.check_size(picture, config.min_side_pixels)
     pixels = pictures.canonical(picture, size=config.size, channels=config.channels, fit=config.fit)
-    pixels2 = SECOND_DOMAINS[config.second_domain](pixels) if config.second_domain else None
+    pixels2 = _second(item, pixels, config)
     key = identity.pixel_key(pixels)
     domains = [pixels] if pixels2 is None else [pixels, pixels2]
     columns = np.concatenate(domains, axis=-1).astype(np.int64).reshape(-1, config.channels * len(domains))
@@ -171,11 +171,25 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets:
     )
 
 
+def _second(item: Item, pixels: np.ndarray, config: IngestConfig) -> np.ndarray | None:
+    """The canonical pixels in the second domain; None if there is none."""
+    if config.second_domain is None:
+        return None
+    if item.partner is None:
+        return SECOND_DOMAINS[config.second_domain](pixels)
+    try:
+        picture = pictures.read(item.partner)
+        validation.check_size(picture, config.min_side_pixels)
+        return pictures.canonical(picture, size=config.size, channels=config.channels, fit=config.fit)
+    except pictures.UnreadableError as error:
+        raise pictures.UnreadableError(f"its partner in the second domain: {error}") from None
+
+
 def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> None:
     """Writes a bucket: its distinct records in the order of their keys, and what is known of them.
 
     Equal pixels become one record. It is held out if one of them is, so that training never sees a held-out
-    picture; it has the smallest of their labels.
+    picture; it has the smallest of their labels, and of different partners the one with the smallest key.
     """
     summary = Summary()
     same: dict[bytes, list[Converted]] = {}
@@ -187,6 +201,8 @@ def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> N
     thumbnails: list[np.ndarray] = []
     shards: dict[str, list[bytes]] = {split: [] for split in SPLITS}
     for key, copies in sorted(same.items()):
+        # Equal pictures may have different partners: the choice must not be that of the workers' order.
+        copies.sort(key=lambda copy: copy.key2 or b"")
         sides = {copy.held_out for copy in copies}
         labels = {copy.label for copy in copies}
         row = Row(

@@ -97,10 +97,11 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     channels: Literal[1, 3] = 1
     # How a picture becomes square: cut the centre, or add black.
     fit: Literal["crop", "pad"] = "crop"
-    # Turns any source into one of pairs, for CoGAN: each record gets a second image, made of its first. edges: its
-    # inner boundary; negative: white for black. Training sees the domains apart, each in an order of its own and
-    # without labels.
-    second_domain: Literal["edges", "negative"] | None = None
+    # Turns a source into one of pairs, for CoGAN: each record gets a second image. Of any source, made of its
+    # first, edges: its inner boundary; negative: white for black. folder: of an image folder, whose sub-folders
+    # first and second hold the pictures of a pair under one name. Training sees the domains apart, each in an
+    # order of its own and without labels.
+    second_domain: Literal["edges", "negative", "folder"] | None = None
     # What is never trained on: ``{fraction: 0.2}`` or ``{split: test}``.
     holdout: Fraction | NamedSplit = Fraction()
     # auto: what the source has; of image files, StyleGAN's dataset.json or the sub-folders if there are several.
@@ -131,6 +132,10 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
                 raise ValueError(f"{key}: {value} goes with source: {' or '.join(sources)}")
         if self.source != "image_folder" and self.labels not in (None, "auto"):
             raise ValueError(f"labels: {self.labels} goes with source: image_folder; use auto or null")
+        if self.second_domain == "folder" and (
+            self.source != "image_folder" or isinstance(self.holdout, NamedSplit)
+        ):
+            raise ValueError("second_domain: folder goes with source: image_folder and holdout: {fraction: 0.2}")
         if self.source == "stacked_digits" and self.channels != 3:
             raise ValueError("source: stacked_digits makes RGB images; set channels: 3")
         if isinstance(self.holdout, NamedSplit):

@@ -11,35 +11,59 @@ from gan_components.ingestion.items import Item, Source, dealt
 from gan_components.pictures import UnreadableError
 
 
-def folder(root: Path, how: str | None, holdout_split: str | None) -> Source:
+def folder(root: Path, how: str | None, holdout_split: str | None, *, paired: bool) -> Source:
     """The images below `root`.
 
     Args:
         root: the data directory.
         how: where labels are, as in the ``ingest`` section.
         holdout_split: the sub-folder that is held out; None: there is none.
+        paired: the images of two domains lie below ``first`` and, under the same names, below ``second``.
 
     Raises:
-        InputError: no images, or labels or splits that do not fit them.
+        InputError: no images, or labels, splits or pairs that do not fit them.
     """
     found = files.images(root)
+    partners: list[File | None] = [None] * len(found)
+    if paired:
+        found, partners = _pairs(root, found)
     table = files.label_file(root, how)
     names = [file.name for file in found]
     held_out = labels.held_out(names, holdout_split)
     class_names, classes = labels.read(
         names,
         how,
-        # Below train/ and the split held out, the next folder names the class.
-        depth=0 if holdout_split is None else 1,
+        # Below first/, train/ and the split held out, the next folder names the class.
+        depth=1 if paired or holdout_split else 0,
         where=str(table.path if table else root),
         table=files.content(table) if table else None,
     )
-    return Source(class_names, len(found), dealt(_file_items, found, classes, held_out))
+    return Source(class_names, len(found), dealt(_file_items, found, partners, classes, held_out))
 
 
-def _file_items(found: list[File], classes: list[int | None], held_out: list[bool | None]) -> Iterator[Item]:
-    for file, label, side in zip(found, classes, held_out, strict=True):
-        yield Item(file.name, file.path, label, side)
+def _pairs(root: Path, found: list[File]) -> tuple[list[File], list[File | None]]:
+    """The files below ``first``, and the file below ``second`` of each."""
+    below = {
+        domain: {file.name.removeprefix(domain): file for file in found if file.name.startswith(domain)}
+        for domain in ("first/", "second/")
+    }
+    one, other = below.values()
+    alone = sorted(
+        {file.name for file in found} - {domain + name for name in one.keys() & other for domain in below}
+    )
+    if alone:
+        raise InputError(
+            f"{root}: with second_domain: folder, each image lies in the sub-folder first and, under the same "
+            f"name, in second; {labels.first(alone)} have no partner there; add it or move them away"
+        )
+    return list(one.values()), [other[name] for name in one]
+
+
+def _file_items(
+    found: list[File], partners: list[File | None], classes: list[int | None], held_out: list[bool | None]
+) -> Iterator[Item]:
+    for file, partner, label, side in zip(found, partners, classes, held_out, strict=True):
+        yield Item(file.name, file.path, label, side, partner.path if partner else None)
 
 
 def archive(path: Path, how: str | None, holdout_split: str | None) -> Source:

@@ -24,12 +24,14 @@ class Item:
         label: index of its class; None without labels.
         held_out: whether it is in the split that the source holds out; None: the picture's key decides, see
             :func:`gan_components.ingestion.identity.is_held_out`.
+        partner: where its picture in the second domain lies; None: a function makes it, or there is none.
     """
 
     name: str
     content: Path | bytes | np.ndarray | UnreadableError
     label: int | None
     held_out: bool | None
+    partner: Path | None = None
 
 
 Chunk = Callable[[], Iterator[Item]]

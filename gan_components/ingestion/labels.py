@@ -35,7 +35,7 @@ def held_out(names: list[str], split: str | None, *, shards: bool = False) -> li
         raise InputError(
             f"holdout: {{split: {split}}} needs all images of a folder in its sub-folders train and {split}, "
             + (f"or in files named train-* and {split}-*, " if shards else "")
-            + (f"but {_first(others)} lie elsewhere" if others else f"found only {sides[0]}")
+            + (f"but {first(others)} lie elsewhere" if others else f"found only {sides[0]}")
             + "; move them or use holdout: {fraction: 0.2}"
         )
     return [side == split for side in sides]
@@ -91,8 +91,7 @@ def given(
         return [], [None] * len(found)
     if missing:
         raise InputError(
-            f"{where}: of {len(found)} images, {_first(missing)} have no label; "
-            "add them or set ingest.labels: null"
+            f"{where}: of {len(found)} images, {first(missing)} have no label; add them or set ingest.labels: null"
         )
     return indexed([label for label in found if label is not None])
 
@@ -113,7 +112,7 @@ def _from_folders(where: str, names: list[str], depth: int, *, needed: bool) -> 
     if len(classes) < len(names):
         loose = [name for name, parts in zip(names, folders, strict=True) if not parts]
         raise InputError(
-            f"{where}: {_first(loose)} lie outside the class folders; move them into one, "
+            f"{where}: {first(loose)} lie outside the class folders; move them into one, "
             "or set ingest.labels: null"
         )
     return classes
@@ -132,7 +131,7 @@ def _from_table(content: bytes, where: str, names: list[str]) -> list[str]:
         "have no label": [name for name in names if name not in labels],
     }
     if any(misfits.values()):
-        reasons = "; ".join(f"{_first(found)} {what}" for what, found in misfits.items() if found)
+        reasons = "; ".join(f"{first(found)} {what}" for what, found in misfits.items() if found)
         raise InputError(f"{where} does not fit the images: {reasons}. Correct the file or ingest.labels")
     return [labels[name] for name in names]
 
@@ -183,6 +182,7 @@ def _in_order(names: set[str]) -> list[str]:
     return sorted(names)
 
 
-def _first(names: list[str]) -> str:
+def first(names: list[str]) -> str:
+    """How many files these are, and the first three by name."""
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"{len(names)} file{'s' if len(names) > 1 else ''} ({shown})"

@@ -49,10 +49,15 @@ def open_source(data: str | None, config: IngestConfig, *, seed: int) -> Source:
         case "idx":
             source = _idx(files.directory(data), test=split is not None)
         case "image_folder":
-            if archive := files.archive(data):
-                source = image_folder.archive(archive.path, how, split)
+            paired = config.second_domain == "folder"
+            if (archive := files.archive(data)) is None:
+                source = image_folder.folder(files.image_directory(data), how, split, paired=paired)
+            elif paired:
+                raise InputError(
+                    f"{data}: pairs are not read from archives; unpack it and give the folder as --data"
+                )
             else:
-                source = image_folder.folder(files.image_directory(data), how, split)
+                source = image_folder.archive(archive.path, how, split)
         case "webdataset":
             source = webdataset.source(files.shards(data, config.source), how, split)
         case "arrays":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gan_components.artifacts import Examples, Progress, no_progress, work_directory
+from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
 from gan_components.examples import DATASET, Properties
 from gan_components.ingestion import beam, dataset, near_duplicates, validation
@@ -159,12 +160,13 @@ def _write_descriptions(
     _write_lines(work / "quarantine.jsonl", rejected)
     _write_lines(work / "near_duplicates.jsonl", alike)
     _write_json(work / "statistics.json", statistics(summary, config.image_shape, source.class_names, len(alike)))
+    made_by = config.second_domain if config.second_domain in SECOND_DOMAINS else None
     image = {"shape": config.image_shape, "dtype": "uint8", "range": [0, 255], "encoding": "png"}
     _write_json(
         work / "schema.json",
         {
             "image": image,
-            "image2": image | {"made_of_image_by": config.second_domain} if config.second_domain else None,
+            "image2": image | {"made_of_image_by": made_by} if config.second_domain else None,
             "label": {"dtype": "int64", "classes": source.class_names} if source.class_names else None,
             "expect": validation.observed(summary, source.class_names),
             "id": "SHA-256 of height, width and channels as little-endian uint32 and the pixels, in hexadecimal",

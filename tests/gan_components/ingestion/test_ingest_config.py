@@ -129,6 +129,8 @@ def test_data_and_source_must_go_together():
         {"expect": {"class_names": "cat"}},
         {"expect": {"num_images": {"least": 3}}},
         {"second_domain": "sketch"},
+        {"source": "idx", "second_domain": "folder"},
+        {"source": "image_folder", "second_domain": "folder", "holdout": {"split": "test"}},
         {"tfds_name": "mnist"},
         {"channels": 2},
         {"holdout": {"fraction": 1.0}},
