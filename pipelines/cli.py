@@ -1,5 +1,6 @@
 """The command line: nothing but parsing and printing. Results go to stdout, progress and logs to stderr."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from rich.markup import escape
 from gan_components.errors import ArtifactError, InputError
 from gan_components.training.cluster import is_chief
 from pipelines import chain, config, production_commands, terminal, workers
+from pipelines import doctor as check
 from pipelines.options import (
     Bless,
     ConfigName,
@@ -25,6 +27,7 @@ from pipelines.options import (
     Json,
     Only,
     Overrides,
+    ResumeFrom,
     Root,
     RunId,
     ServingRoot,
@@ -63,6 +66,7 @@ def run(
     run_id: RunId = None,
     verify: Verify = False,
     bless: Bless = None,
+    resume_from: ResumeFrom = None,
     as_json: Json = False,
 ) -> None:
     """Ingest, train, evaluate, export: what is done already is not done again."""
@@ -70,7 +74,7 @@ def run(
     began = time.monotonic()
     try:
         settings = config.load(name, overrides or ())
-        request = Request(data, until, only, force, run_id, verify, weights, bless)
+        request = Request(data, until, only, force, run_id, verify, weights, bless, resume_from)
         workspace = workspace_at(root, serving_root)
         workspace.create()
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
@@ -202,6 +206,21 @@ def presets(as_json: Json = False) -> None:
         return
     for preset, line in rows.items():
         terminal.out.print(f"[bold]{preset:10}[/] {line}")
+
+
+@app.command(epilog="Example: gan-pipelines doctor --root /data/gan-runs")
+def doctor(root: Root = Path("gan-runs"), serving_root: ServingRoot = None, as_json: Json = False) -> None:
+    """Say what this machine can do for a pipeline, by trying it. Exit code 1 if none can run."""
+    found = []
+    for finding in check.findings(workspace_at(root, serving_root)):
+        found.append(finding)
+        if not as_json:
+            line = f"[bold]{finding.check:17}[/] {terminal.mark(finding.status)}  {escape(finding.text)}"
+            terminal.out.print(line, highlight=False, soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps({"findings": [dataclasses.asdict(finding) for finding in found]}))
+    if any(finding.status == "broken" for finding in found):
+        raise typer.Exit(1)
 
 
 @app.callback()

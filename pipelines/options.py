@@ -26,6 +26,9 @@ Force = Annotated[Stage | None, typer.Option(help="Rebuild this stage.")]
 RunId = Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")]
 Verify = Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")]
 Bless = Annotated[str | None, typer.Option(metavar="WHY", help="Overrule failed checks of quality, on record.")]
+ResumeFrom = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Go on with unfinished training of other settings or code.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 

@@ -99,7 +99,7 @@ class Workspace:
         if f".work-{recipe.fingerprint}" in unfinished:
             return f"{reason}; unfinished work will be resumed"
         if unfinished:
-            reason += f"; unfinished work of other settings: {stage_directory / unfinished[0]}"
+            reason += f"; unfinished work of other settings or code: {stage_directory / unfinished[0]}"
         return reason
 
     def lock(self, path: Path) -> AbstractContextManager[None]:
