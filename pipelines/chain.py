@@ -33,7 +33,7 @@ from gan_components.export.destination import Destination
 from gan_components.fingerprints import Recipe
 from gan_components.ingestion import config as ingestion
 from gan_components.training import config as training
-from pipelines import workers
+from pipelines import drift, workers
 from pipelines.config import PipelineConfig
 from pipelines.outcome import Outcome, Request, Stage, Step
 from pipelines.records import RunRecord
@@ -147,11 +147,29 @@ class Run:
             self._export(recipe)
             return
         self.made[stage] = self._find_or_make(stage, recipe)
-        if stage == "evaluate":
+        if stage == "ingest":
+            self._compare_data()
+        elif stage == "evaluate":
             path = self._evaluation.directory / "metrics.json"
             self.outcome.metrics = json.loads(path.read_text())
             # What the evaluation's own checks block is blocked whatever the champion is.
             self._decide(gate.absolute_verdict(self._evaluation))
+
+    def _compare_data(self) -> None:
+        """Stops before training if the data are too unlike the champion's."""
+        found = drift.since_champion(self.config, self.workspace, self._examples)
+        if found is None:
+            return
+        if self.request.bless:
+            found = drift.overruled(found, self.request.bless)
+        self.outcome.drift = found.model_dump(mode="json")
+        self._write("drift.json", self.outcome.drift)
+        if found.verdict != "none":
+            _log.warning("drift: %s", found.reason)
+        if found.verdict == "block":
+            self.outcome.verdict = "blocked"
+            if self.request.last != "ingest":
+                self._done(Step("train", "blocked", found.reason))
 
     def _find_or_make(self, stage: Stage, recipe: Recipe) -> Artifact:
         """The artifact of one of the first three stages: found, or made under its lock."""
@@ -266,8 +284,7 @@ class Run:
         if self.request.bless:
             blessing = gate.overruled(blessing, self.request.bless)
         self.outcome.blessing = blessing.model_dump(mode="json")
-        directory = self.workspace.run_directory(self.outcome.run_id)
-        write_atomically(directory / "blessing.json", json.dumps(self.outcome.blessing, indent=1).encode())
+        self._write("blessing.json", self.outcome.blessing)
         if not blessing.blessed:
             self.outcome.verdict = "blocked"
             if self.request.last == "export":
@@ -352,6 +369,10 @@ class Run:
     @property
     def _evaluation(self) -> Evaluation:
         return cast(Evaluation, self.made["evaluate"])
+
+    def _write(self, name: str, document: dict[str, JsonValue]) -> None:
+        directory = self.workspace.run_directory(self.outcome.run_id)
+        write_atomically(directory / name, json.dumps(document, indent=1).encode())
 
     def _done(self, step: Step) -> None:
         self.outcome.steps.append(step)

@@ -17,6 +17,7 @@ from gan_components.errors import ConfigError
 from gan_components.evaluation.config import EvaluateConfig
 from gan_components.export.config import ExportConfig
 from gan_components.ingestion.config import IngestConfig
+from gan_components.metrics.drift_limits import DriftConfig
 from gan_components.training.config import TrainConfig
 
 PRESETS = Path(__file__).parent / "presets"
@@ -37,6 +38,8 @@ class PipelineConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     train: TrainConfig
     evaluate: EvaluateConfig
     export: ExportConfig
+    # Read by the chain alone: it changes no artifact, only whether a run goes on.
+    drift: DriftConfig = DriftConfig()
 
 
 def presets() -> dict[str, Path]:

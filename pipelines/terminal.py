@@ -110,6 +110,9 @@ def print_outcome(outcome: Outcome, name: str, seconds: float) -> None:
     for row, value in rows.items():
         if value:
             out.print(f"{row:9} {value}", highlight=False, soft_wrap=True)
+    if outcome.drift:
+        text = f"drift     {outcome.drift['verdict']}: {outcome.drift['reason']}"
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
     if outcome.verdict == "blocked" and outcome.blessing:
         out.print(f"[red]blocked[/] by the gate: {escape(str(outcome.blessing['reason']))}", soft_wrap=True)
     out.print(f"[bold]{outcome.verdict}[/] in {seconds:.0f} s", highlight=False)

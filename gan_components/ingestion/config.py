@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gan_components.errors import InputError
 from gan_components.fingerprints import Recipe
-from gan_components.ingestion import digits, files, idx
+from gan_components.ingestion import digits, files, idx, spans
+from gan_components.ingestion.spans import Range, Window
 
 
 class Fraction(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -45,6 +46,9 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     # Name of the TensorFlow data set, such as ``cifar10`` or ``oxford_flowers102:2.1.1``. null: the data
     # directory is itself a prepared one (it holds dataset_info.json).
     tfds_name: str | None = None
+    # Which of the folders that fit a pattern given as data, such as ``data/{SPAN}`` or ``data/{YYYY}-{MM}-{DD}``:
+    # ``{window: 7}`` takes the last seven numbers or days, ``{range: [3, 9]}`` these. null: the latest.
+    spans: Window | Range | None = None
     # Side of the square images, in pixels.
     size: int = Field(default=28, ge=4, le=1024)
     # 1: grey levels, 3: RGB.
@@ -78,6 +82,8 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
             raise ValueError(f"tfds_name: {self.tfds_name} goes with source: tfds")
         if self.source != "image_folder" and self.labels not in (None, "auto"):
             raise ValueError(f"labels: {self.labels} goes with source: image_folder; use auto or null")
+        if self.source != "image_folder" and self.spans is not None:
+            raise ValueError("spans go with source: image_folder")
         if self.source == "stacked_digits":
             if self.channels != 3:
                 raise ValueError("source: stacked_digits makes RGB images; set channels: 3")
@@ -136,8 +142,19 @@ def identity(data: str | None, config: IngestConfig, *, verify: bool) -> str:
             found = idx.find(files.directory(data), test=config.holdout_split is not None)
             return files.identity([file for pair in found.values() for file in pair], verify=verify)
         case "image_folder":
-            root = files.directory(data)
-            return files.identity(files.images(root) + files.label_file(root, config.labels), verify=verify)
+            folders = spans.folders(data, config.spans)
+            if len(folders) > 1 and config.labels and config.labels.endswith(".csv"):
+                raise InputError(
+                    f"ingest.labels: {config.labels} goes with one span at a time; use one sub-folder a class"
+                )
+            return files.identity(
+                [
+                    folder.named(file)
+                    for folder in folders
+                    for file in files.images(folder.root) + files.label_file(folder.root, config.labels)
+                ],
+                verify=verify,
+            )
         case "tfds":
             if config.tfds_name is None:
                 return files.identity(files.dataset(files.directory(data)), verify=verify)

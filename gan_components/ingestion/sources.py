@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from gan_components.ingestion import digits, files, idx, labels, public, stacked_digits
+from gan_components.ingestion import digits, files, idx, labels, public, spans, stacked_digits
 from gan_components.ingestion.config import Fraction, IngestConfig
 from gan_components.ingestion.files import File
 
@@ -68,7 +69,7 @@ def open_source(data: str | None, config: IngestConfig, *, seed: int) -> Source:
         case "idx":
             source = _idx(files.directory(data), test=config.holdout_split is not None)
         case "image_folder":
-            source = _image_folder(files.directory(data), config.labels, config.holdout_split)
+            source = _image_folder(spans.folders(data, config.spans), config.labels, config.holdout_split)
         case "tfds":
             source = _public(data, config.tfds_name, config.holdout_split)
     return dataclasses.replace(source, class_names=[]) if config.labels is None else source
@@ -125,9 +126,12 @@ def _stacked_items(held_out: bool, start: int, triples: np.ndarray) -> Iterator[
         yield Item(f"{side}#{start + offset}:{'+'.join(map(str, triple))}", picture, None, held_out)
 
 
-def _image_folder(root: Path, how: str | None, holdout_split: str | None) -> Source:
-    found = files.images(root)
-    names = [file.name for file in found]
+def _image_folder(folders: list[spans.Folder], how: str | None, holdout_split: str | None) -> Source:
+    inside = [(folder, file) for folder in folders for file in files.images(folder.root)]
+    found = [folder.named(file) for folder, file in inside]
+    # Classes and sides are named below each span's folder.
+    names = [file.name for _, file in inside]
+    root = Path(os.path.commonpath([folder.root for folder in folders]))
     held_out = labels.held_out(names, holdout_split)
     # Below train/ and the split held out, the next folder names the class.
     class_names, classes = labels.read(root, names, how, depth=0 if holdout_split is None else 1)
