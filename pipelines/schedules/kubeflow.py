@@ -54,7 +54,7 @@ def text(job: Job, container: Container) -> str:
         "pipelineInfo": {"name": name},
         "root": {"dag": {"tasks": {stage: _task(stage) for stage in STAGES}}},
         "schemaVersion": "2.1.0",
-        "sdkVersion": "kfp-2.17.3",
+        "sdkVersion": "kfp-2.17.0",
     }
     executors = {f"exec-{stage}": _platform(job, container) for stage in STAGES}
     platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
@@ -115,6 +115,7 @@ def _platform(job: Job, container: Container) -> dict[str, Any]:
                 "mountPath": str(PurePosixPath(CONFIG_FILE).parent),
                 "configMapName": object_name(job),
                 "configMapNameParameter": config,
+                "optional": False,
             }
         ]
     return platform
