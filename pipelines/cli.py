@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from gan_components.errors import ArtifactError, InputError
 from gan_components.training.cluster import is_chief
-from pipelines import chain, config, production_commands, terminal, workers
+from pipelines import chain, config, production_commands, schedule_command, terminal, workers
 from pipelines import doctor as check
 from pipelines.options import (
     Bless,
@@ -37,7 +37,7 @@ from pipelines.options import (
     workspace_at,
 )
 from pipelines.outcome import EXIT_CODES, Outcome, Request
-from pipelines.records import new_run_id
+from pipelines.records import new_run_id, write_summary
 
 app = typer.Typer(
     help="From images to a gated, registered, servable generator by one command.",
@@ -47,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(production_commands.app)
+app.add_typer(schedule_command.app, name="schedule")
 
 
 @app.command(
@@ -71,6 +72,7 @@ def run(
 ) -> None:
     """Ingest, train, evaluate, export: what is done already is not done again."""
     outcome = Outcome(run_id or new_run_id())
+    summarized_in: Path | None = None
     began = time.monotonic()
     try:
         settings = config.load(name, overrides or ())
@@ -80,8 +82,10 @@ def run(
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
             terminal.native_notes_to(workspace.run_directory(outcome.run_id) / "native.log")
         if not is_chief(settings.train.strategy):
+            # The chief's summary is the run's.
             code = workers.follow(settings, workspace, request, outcome)
         else:
+            summarized_in = workspace.run_directory(outcome.run_id)
             chain.Run(
                 config=settings,
                 workspace=workspace,
@@ -100,6 +104,12 @@ def run(
         terminal.err.print(outcome.error)
     except Exception as error:  # noqa: BLE001 (the process's edge: --json promises a document on failure too)
         code = _report(error, outcome, 1)
+    if summarized_in:
+        try:
+            write_summary(summarized_in, outcome)
+        except OSError as error:
+            terminal.say(error)
+            code = code or 1
     if as_json:
         typer.echo(json.dumps(outcome.document()))
     elif outcome.error is None:
