@@ -356,6 +356,7 @@ class Run:
             root=self.workspace.root,
             tracking_uri=self.workspace.tracking_uri,
             mlflow_run_id=mlflow_run_id,
+            server=self.workspace.server,
         )
 
     @property

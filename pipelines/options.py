@@ -34,4 +34,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON docum
 
 def workspace_at(root: Path, serving_root: Path | None) -> Workspace:
     """The workspace that the options and the environment name."""
-    return Workspace.at(root, serving_root=serving_root, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"))
+    return Workspace.at(
+        root,
+        serving_root=serving_root,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
+        server=os.environ.get("GAN_PIPELINES_SERVER"),
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gan_components import locks
-from gan_components.artifacts import Artifact, Manifest
+from gan_components.artifacts import MANIFEST, Artifact, Manifest
 from gan_components.errors import ArtifactError, InputError
 from gan_components.fingerprints import Recipe
 
@@ -27,20 +27,30 @@ class Workspace:
         root: ``artifacts/<stage>/<fingerprint>``, ``cache``, ``runs/<run-id>``, ``promotions``.
         serving_root: ``<model>/<version>`` and ``models.config``, as TF Serving reads them.
         tracking_uri: the MLflow server or store.
+        server: TF Serving's REST address, if one is to be asked; see ``Destination``.
     """
 
     root: Path
     serving_root: Path
     tracking_uri: str
+    server: str | None = None
 
     @classmethod
-    def at(cls, root: Path, *, serving_root: Path | None = None, tracking_uri: str | None = None) -> "Workspace":
+    def at(
+        cls,
+        root: Path,
+        *,
+        serving_root: Path | None = None,
+        tracking_uri: str | None = None,
+        server: str | None = None,
+    ) -> "Workspace":
         """Names the directories; makes none of them."""
         root = root.absolute()
         return cls(
             root=root,
             serving_root=(serving_root or root / "serving").absolute(),
             tracking_uri=tracking_uri or f"sqlite:///{root / 'mlflow.db'}",
+            server=server,
         )
 
     @property
@@ -90,7 +100,7 @@ class Workspace:
         others = [
             (len(reasons := recipe.differences(manifest.recipe)), -path.stat().st_mtime, reasons)
             for path in stage_directory.glob("*/manifest.json")
-            if not path.parent.name.startswith(".") and (manifest := _read(path)) is not None
+            if not path.parent.name.startswith(".") and (manifest := read_manifest(path.parent)) is not None
         ]
         reason = "; ".join(min(others)[2][:3]) if others else "never made in this root"
         if others and len(min(others)[2]) > 3:
@@ -116,8 +126,9 @@ class Workspace:
             )
 
 
-def _read(path: Path) -> Manifest | None:
+def read_manifest(directory: Path) -> Manifest | None:
+    """What an artifact says of itself, its files unseen; None if it says nothing that can be read."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json((directory / MANIFEST).read_bytes())
     except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
         return None

@@ -1,4 +1,4 @@
-"""The two ways an export fails that are not the user's input."""
+"""The ways an export fails that are not the user's input."""
 
 
 class InfraValidationError(RuntimeError):
@@ -7,3 +7,7 @@ class InfraValidationError(RuntimeError):
 
 class RegistryError(RuntimeError):
     """The MLflow registry gave no usable answer; what was done before is kept (exit code 1)."""
+
+
+class ServerError(RuntimeError):
+    """The model server does not serve what is in production; what was done before is kept (exit code 1)."""

@@ -106,14 +106,36 @@ def by_alias(tracking_uri: str, name: str, alias: str) -> Version | None:
     """
     client = connect(tracking_uri)
     with _explained(tracking_uri):
-        try:
-            # Asking for the alias itself says INVALID_PARAMETER_VALUE for "no such alias" and for more.
-            version = _aliases(client, name).get(alias)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
+        version = _aliases(client, name).get(alias)
+        # An alias of a version that vanished is an error, not "no champion": the gate would let anything pass.
         return _version(client.get_model_version(name, version)) if version else None
+
+
+def aliased(tracking_uri: str, name: str) -> dict[str, Version]:
+    """Every alias of a registered model and the version it points to; empty for a model that is not registered.
+
+    Raises:
+        RegistryError: the registry did not answer, or an alias points to a version that vanished.
+    """
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        aliases = _aliases(client, name)
+        versions = {number: _version(client.get_model_version(name, number)) for number in set(aliases.values())}
+        return {alias: versions[number] for alias, number in sorted(aliases.items())}
+
+
+def model_names(tracking_uri: str) -> list[str]:
+    """Every registered model, also those of other pipelines that share the registry."""
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        names: list[str] = []
+        token = None
+        while True:
+            page = client.search_registered_models(max_results=100, page_token=token)
+            names += [model.name for model in page]
+            token = page.token
+            if not token:
+                return names
 
 
 def by_number(tracking_uri: str, name: str, version: str) -> Version | None:
@@ -147,6 +169,10 @@ def register(
     with _explained(uri):
         same = f"name = '{name}' and tags.fingerprint = '{tags['fingerprint']}'"
         for found in client.search_model_versions(same):
+            if found.tags.get("serving_version") != tags.get("serving_version"):
+                # Its directory was retired, and it was pushed anew under another number.
+                client.set_model_version_tag(name, found.version, "serving_version", tags["serving_version"])
+                found = client.get_model_version(name, found.version)
             return _version(found)
         _create_registered_model(client, name)
         run_id = destination.mlflow_run_id or _own_run(client, destination, tags["fingerprint"])
@@ -205,8 +231,15 @@ def experiment(client: MlflowClient, destination: Destination) -> str:
 
 
 def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    try:
+        # Asking for one alias says INVALID_PARAMETER_VALUE for "no such alias" and for more.
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
     # Some stores give version numbers as text, others as integers.
-    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    return {alias: str(version) for alias, version in aliases.items()}
 
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:
