@@ -37,7 +37,7 @@ Gpus = Annotated[int, typer.Option(min=0, help="NVIDIA GPUs: request and limit."
 
 
 @app.command("cron", epilog="Example: gan-pipelines schedule cron digits --cron '0 3 * * *' --root /srv/gan")
-def cron_(
+def for_cron(
     name: ConfigName,
     when: Cron,
     root: Root = Path("gan-runs"),
@@ -59,7 +59,7 @@ def cron_(
     "airflow",
     epilog="Example: gan-pipelines schedule airflow digits --cron '0 3 * * *' --root /srv/gan > dags/digits.py",
 )
-def airflow_(
+def for_airflow(
     name: ConfigName,
     when: Cron,
     root: Root = Path("gan-runs"),
@@ -83,7 +83,7 @@ def airflow_(
     epilog="Example: gan-pipelines schedule kubernetes digits --cron '0 3 * * *' --image registry.org/gan:1.0 "
     "| kubectl apply -f -",
 )
-def kubernetes_(
+def for_kubernetes(
     name: ConfigName,
     when: Cron,
     image: Image,
@@ -113,7 +113,7 @@ def kubernetes_(
     epilog="Example: gan-pipelines schedule kubeflow digits --cron '0 3 * * *' --image registry.org/gan:1.0 "
     "> pipeline.yaml",
 )
-def kubeflow_(
+def for_kubeflow(
     name: ConfigName,
     when: Cron,
     image: Image,

@@ -54,7 +54,7 @@ with DAG(
 _WRONG_LINE = f"exit code {WRONG_INPUT}"
 
 
-def text(job: Job, *, time_zone: str = "UTC") -> str:
+def text(job: Job, *, time_zone: str) -> str:
     """The DAG's source. All tasks share a run id made of the DAG's run, also when one is tried again.
 
     The program must be on the worker, at the same path.

@@ -23,15 +23,16 @@ def text(job: Job) -> str:
     Raises:
         InputError: cron could not read the line as it was meant.
     """
-    if any("\\" in word for word in (*job.command, job.root)):
-        raise InputError("cron reads backslashes in several ways; leave them out of paths and settings")
     root = shlex.quote(job.root)
     variables = [f"{name}={value}" for name, value in job.environment.items()]
-    words = (*(("env", *variables) if variables else ()), *_deadline(job), *job.command)
+    # At the deadline SIGTERM comes first: training saves a checkpoint.
+    words = ("env", *variables, "timeout", "--kill-after=10m", f"{job.deadline_hours}h", *job.command)
+    if any("\\" in word for word in words):
+        raise InputError("cron reads backslashes in several ways; leave them out of paths and settings")
     command = (
         f"mkdir -p {root}/logs && cd {root} && run={job.name}-$(date -u +%Y%m%dT%H%M%SZ) && "
         f"flock --nonblock --conflict-exit-code {OVERLAP} .schedule-{job.name}.lock "
-        f'{shlex.join(words)} --run-id "$run" >"logs/$run.log" 2>&1 || {{ code=$?; '
+        f'{shlex.join(words)} --run-id "$run" >>"logs/$run.log" 2>&1 || {{ code=$?; '
         f'echo "gan-pipelines {job.name}: exit code $code, log $PWD/logs/$run.log"; tail -n 3 "logs/$run.log"; '
         "exit $code; }"
     )
@@ -43,8 +44,3 @@ def text(job: Job) -> str:
             "a YAML file instead of --set"
         )
     return _HEADER.format(name=job.name) + line + "\n"
-
-
-def _deadline(job: Job) -> tuple[str, ...]:
-    # SIGTERM first: training saves a checkpoint.
-    return ("timeout", "--kill-after=10m", f"{job.deadline_hours}h")

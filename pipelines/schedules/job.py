@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gan_components.errors import InputError
+from pipelines.outcome import EXIT_CODES
 
-WRONG_INPUT, BLOCKED = 2, 99
+# The two exit codes that another try cannot change.
+BLOCKED, WRONG_INPUT = EXIT_CODES["blocked"], 2
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")

@@ -56,7 +56,7 @@ class Container:
             raise InputError(f"--claim {self.claim!r} is no Kubernetes name: lower-case letters, digits, - and .")
 
 
-def text(job: Job, container: Container, *, time_zone: str = "Etc/UTC") -> str:
+def text(job: Job, container: Container, *, time_zone: str) -> str:
     """The CronJob as YAML, and before it a ConfigMap if the configuration is a file."""
     name = object_name(job)
     labels = {"app.kubernetes.io/name": "gan-pipelines", "app.kubernetes.io/instance": name}

@@ -1,12 +1,16 @@
-"""The files that schedulers read, checked by what reads them. Each test names the one-line change that turns it red."""
+"""Schedulers' files, checked by what reads them. Each test names the one-line change that turns it red."""
 
+import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import kubernetes_validate
 import pytest
@@ -16,12 +20,13 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from typer.testing import CliRunner
 
 from gan_components.errors import InputError
-from pipelines import config
-from pipelines.outcome import EXIT_CODES
+from pipelines import config, schedule_command
+from pipelines.outcome import EXIT_CODES, STAGES, Request
 from pipelines.schedule_command import app
 from pipelines.schedules.job import require_cron
 
 ROOT = Path(__file__).parents[2]
+SCHEDULERS = Path(__file__).parent / "schedulers"
 NIGHTLY = ("--cron", "0 3 * * *")
 IMAGE = ("--image", "registry.org/gan-pipelines:1.0")
 # A path that every layer between here and the program would like to read as something else: shells, cron, Jinja,
@@ -91,66 +96,82 @@ def test_a_wrong_configuration_is_refused_at_once(scheduler):
     assert "one process" in refused(scheduler, "digits", *NIGHTLY, *image, "--set", "train.strategy=multi_worker")
 
 
-class Cron:
-    """This machine's side of a crontab: a program that notes how it was called, and the line run as cron runs it."""
+class Program:
+    """Stands where `gan-pipelines` does, notes how it is called, and ends as a shell script says."""
 
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch):
-        self.root = directory / "the 'root', 100%"
-        self.program = directory / "bin" / "gan-pipelines"
-        self.program.parent.mkdir()
+    def __init__(self, directory: Path):
+        self.path = directory / "bin" / "gan-pipelines"
+        self._note = self.path.with_name("called.json")
+        self.path.parent.mkdir()
         self.says("exit 0")
-        monkeypatch.setattr(sys, "executable", str(self.program.with_name("python")))
 
     def says(self, script: str) -> None:
-        note = self.program.with_name("called.json")
-        self.program.write_text(
+        self.path.write_text(
             f"#!{os.path.realpath(sys.base_exec_prefix)}/bin/python3\n"
-            "import json, os, subprocess, sys\n"
-            f"with open({str(note)!r}, 'a') as file:\n"
-            "    file.write(json.dumps([sys.argv[1:], os.environ.get('MLFLOW_TRACKING_URI')]) + '\\n')\n"
-            "print('work', file=sys.stderr); print('the verdict', flush=True)\n"
-            f"os.execl('/bin/sh', 'sh', '-c', {script!r})\n"
+            "import json, os, sys\n"
+            f"with open({str(self._note)!r}, 'a') as file:\n"
+            "    print(json.dumps([sys.argv[1:], os.environ.get('MLFLOW_TRACKING_URI')]), file=file)\n"
+            "print('work', file=sys.stderr)\n"
+            "print('the verdict', flush=True)\n"
+            f"os.execl('/bin/sh', 'sh', '-c', {script!r}, *sys.argv)\n"
         )
-        self.program.chmod(0o755)
+        self.path.chmod(0o755)
 
     @property
-    def calls(self) -> list:
-        return [json.loads(line) for line in self.program.with_name("called.json").read_text().splitlines()]
+    def calls(self) -> list[tuple[list[str], str | None]]:
+        return [tuple(json.loads(line)) for line in self._note.read_text().splitlines()]
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch) -> Program:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    program = Program(tmp_path)
+    # The program lies beside the Python that runs the command, as in any installation.
+    monkeypatch.setattr(schedule_command, "sys", SimpleNamespace(executable=str(program.path.with_name("python"))))
+    return program
+
+
+class Crontab:
+    """One line, run as cron runs it."""
+
+    def __init__(self, program: Program, root: Path):
+        self.program, self.root = program, root
 
     def start(self, *words: str, deadline: str = "23h") -> subprocess.Popen:
         *comments, line = schedule("cron", "digits", *NIGHTLY, "--root", str(self.root), *words).splitlines()
         assert all(comment.startswith("#") for comment in comments)
         assert line.startswith("0 3 * * * ")
         command = line.removeprefix("0 3 * * * ")
+        # Cron: a percent sign is a line break, unless a backslash stands before it.
         assert "%" not in command.replace(r"\%", "")
         command = command.replace(r"\%", "%").replace(" 23h ", f" {deadline} ")
         return subprocess.Popen(
             ["/bin/sh", "-c", command],
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.program.parent)},
-            cwd=self.program.parent,
+            env={"PATH": "/usr/bin:/bin"},
+            cwd=self.program.path.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def run(self, *words: str, deadline: str = "23h") -> tuple[int, str]:
+        """The exit code, and what cron would send by mail."""
         process = self.start(*words, deadline=deadline)
-        said, _ = process.communicate(timeout=60)
-        return process.returncode, said
+        mail, _ = process.communicate(timeout=60)
+        return process.returncode, mail
 
 
 @pytest.fixture
-def crontab(tmp_path, monkeypatch) -> Cron:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Cron(tmp_path, monkeypatch)
+def crontab(program, tmp_path) -> Crontab:
+    return Crontab(program, tmp_path / "the 'root', 100%")
 
 
-def test_cron_runs_the_command_as_it_was_meant(crontab):
+def test_cron_runs_the_command_as_it_was_meant(crontab, program):
     """Red if a word is not quoted, a percent sign not escaped, or an option left out."""
     words = ("--data", HOSTILE, "--weights", "w.pt", "--serving-root", "/srv/serving", "--set", "seed=3")
     code, mail = crontab.run(*words, "--tracking-uri", "https://mlflow.org/%7Ea")
     assert (code, mail) == (0, "")
-    ((called, tracking_uri),) = crontab.calls
+    ((called, tracking_uri),) = program.calls
     *given, option, run_id = called
     assert given == [
         "run",
@@ -168,18 +189,18 @@ def test_cron_runs_the_command_as_it_was_meant(crontab):
 
 
 @pytest.mark.parametrize("code", [1, 2, 99])
-def test_cron_mails_the_code_and_the_verdict(crontab, code):
+def test_cron_mails_the_code_and_the_verdict(crontab, program, code):
     """Red if the code is lost behind the redirection, or the mail does not say what happened."""
-    crontab.says(f"exit {code}")
+    program.says(f"exit {code}")
     got, mail = crontab.run()
     assert got == code
     assert f"exit code {code}" in mail
     assert mail.endswith("the verdict\n")
 
 
-def test_cron_lets_no_second_run_start(crontab):
+def test_cron_lets_no_second_run_start(crontab, program):
     """Red without the lock, or if it were held only by the shell that took it."""
-    crontab.says("touch started; while [ ! -e finish ]; do sleep 0.02; done")
+    program.says("touch started; while [ ! -e finish ]; do sleep 0.02; done")
     first = crontab.start()
     started = crontab.root / "started"
     deadline = time.monotonic() + 30
@@ -188,15 +209,15 @@ def test_cron_lets_no_second_run_start(crontab):
         time.sleep(0.02)
     code, mail = crontab.run()
     assert (code, "exit code 75" in mail) == (75, True)
-    assert len(crontab.calls) == 1
+    assert len(program.calls) == 1
     (crontab.root / "finish").touch()
     assert first.wait(timeout=30) == 0
     assert crontab.run()[0] == 0
 
 
-def test_cron_stops_a_run_at_its_deadline(crontab):
-    """Red without `timeout`, or if it killed at once: the run must be asked to stop, so that it can save its work."""
-    crontab.says("trap 'touch asked; exit 143' TERM; while :; do sleep 0.02; done")
+def test_cron_stops_a_run_at_its_deadline(crontab, program):
+    """Red without `timeout`, or if it killed at once: a run that is asked to stop saves its work."""
+    program.says("trap 'touch asked; exit 143' TERM; while :; do sleep 0.02; done")
     code, mail = crontab.run(deadline="1s")
     assert (code, "exit code 124" in mail) == (124, True)
     assert (crontab.root / "asked").exists()
@@ -329,7 +350,7 @@ def kubeflow(*words: str) -> tuple[pipeline_spec_pb2.PipelineSpec, pipeline_spec
 
 
 def test_kubeflow_own_messages_take_it(own_config):
-    """Red if a key is misspelt; if a stage waits for none or calls another; if Kubeflow's cache answers for ours."""
+    """Red if a key is misspelt, if a stage waits for none or calls another, or if Kubeflow's own cache is on."""
     data = HOSTILE.replace("{{", "{")
     pipeline, platform = kubeflow(str(own_config), "--gpus", "1", "--data", data)
     tasks = pipeline.root.dag.tasks
@@ -356,5 +377,87 @@ def test_kubeflow_placeholders_are_refused():
 
 
 def test_kubeflow_cron_begins_with_seconds():
-    """Red if the five fields are given to Kubeflow, which reads the first as seconds: every minute of three hours."""
+    """Red if Kubeflow is given the five fields: it reads the first as seconds."""
     assert "--cron-expression '0 0 3 * * *'" in schedule("kubeflow", "digits", *NIGHTLY, *IMAGE)
+
+
+def environment(request: pytest.FixtureRequest, scheduler: str) -> Path:
+    """The Python of a virtual environment with one scheduler's pinned packages; made once, in pytest's cache."""
+    requirements = SCHEDULERS / f"{scheduler}.txt"
+    key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    directory = request.config.cache.mkdir(f"{scheduler}-{key}")
+    python = directory / "bin" / "python"
+    if not (directory / "complete").exists():
+        probe = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(directory)]
+        reached = subprocess.run([*probe, "kfp-pipeline-spec"], capture_output=True, text=True)
+        if reached.returncode:
+            pytest.skip(f"needs a package index: {reached.stderr.strip().splitlines()[-1]}")
+        venv.create(directory, clear=True, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)
+        (directory / "complete").touch()
+    return python
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_kubeflow_own_compiler_writes_the_same(request, own_config, tmp_path):
+    """Red if any value differs from what Kubeflow's SDK writes, or its command line has no such option."""
+    python = environment(request, "kubeflow")
+    options = ("--gpus", "1", "--tracking-uri", "https://mlflow.org")
+    text = schedule("kubeflow", str(own_config), *NIGHTLY, *IMAGE, *options)
+    ours, theirs = tmp_path / "FILE", tmp_path / "theirs.yaml"
+    ours.write_text(text)
+    comments = " ".join(line.strip("# \\") for line in text.splitlines() if line.startswith("#"))
+    command = comments.split("kfp recurring-run ")[1].split(" FILE")[0] + " FILE"
+    script = [python, SCHEDULERS / "compile_pipeline.py", ours, theirs, *shlex.split(command)]
+    done = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(yaml.safe_load_all(text)) == list(yaml.safe_load_all(theirs.read_text()))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_airflow_runs_it_and_tells_a_block_from_a_mistake(request, program, tmp_path):
+    """In Airflow itself: the DAG is read by its DagBag and run, once for each exit code a pipeline has.
+
+    Red if a name is not in Airflow 3; if Jinja or bash changes a word; if 99 fails, 2 is tried again or 1 is not;
+    if the tasks of a run do not share its id.
+    """
+    python = environment(request, "airflow")
+    program.says('case "$*" in *"--only evaluate"*) exit $EVALUATE_EXITS;; esac')
+    words = ("--root", str(tmp_path / "root"), "--data", HOSTILE, "--tracking-uri", "https://mlflow.org")
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    # No test waits for five minutes.
+    text = schedule("airflow", "digits", *NIGHTLY, *words).replace("timedelta(minutes=5)", "timedelta(0)")
+    (dags / "digits.py").write_text(text)
+    variables = {
+        "PATH": "/usr/bin:/bin",
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    result = tmp_path / "result.json"
+    for script in (
+        ["-m", "airflow", "db", "migrate"],
+        [SCHEDULERS / "run_dag.py", dags, result, "0", "99", "2", "1"],
+    ):
+        done = subprocess.run([python, *script], env=variables, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(result.read_text())
+    assert {
+        code: (one["run"], one["tasks"]["evaluate"], one["tasks"]["export"][0]) for code, one in found.items()
+    } == {
+        "0": ("success", ["success", 1], "success"),
+        "99": ("success", ["skipped", 1], "skipped"),
+        "2": ("failed", ["failed", 1], "upstream_failed"),
+        "1": ("failed", ["failed", 3], "upstream_failed"),
+    }
+    run_id = f"digits.{found['0']['run_id']}"
+    assert Request(run_id=run_id)
+    expected = ["run", "digits", f"--root={tmp_path / 'root'}", f"--data={HOSTILE}", "--only"]
+    assert [called for called, _ in program.calls[: len(STAGES)]] == [
+        [*expected, stage, "--run-id", run_id] for stage in STAGES
+    ]
+    assert {uri for _, uri in program.calls} == {"https://mlflow.org"}
+    assert not list(tmp_path.rglob("pwned"))
