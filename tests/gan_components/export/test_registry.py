@@ -1,6 +1,7 @@
 """The registry: versions found again, aliases moved in order, a model that loads without this package."""
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -233,7 +234,8 @@ def test_mlflow_serves_the_registered_model(loaded, root, tmp_path):
         with pytest.raises(urllib.error.HTTPError, match="400"):
             _invoke(address, {"inputs": {"seed": [5], "label": [2]}})
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
