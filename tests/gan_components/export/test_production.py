@@ -127,6 +127,7 @@ def _promote_in_rounds(destination, version, barrier) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_two_who_promote_at_once_agree_every_time(destination, generator):
     """Red without the lock in `promote`: the log's last line is not the alias, or its chain breaks."""
     name = destination.model_name
