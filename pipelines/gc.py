@@ -92,13 +92,15 @@ def find(workspace: Workspace, *, keep: int) -> list[Garbage]:
     runs = [path for path in places if path.parent.name == "runs" and path not in remains]
     made = [path for path in places if path not in {*remains, *unfinished, *runs}]
 
-    artifacts = {path: read_manifest(path) for path in made}
-    stays = reached(artifacts, in_use(workspace, keep=keep), keep=keep)
+    uses = in_use(workspace, keep=keep)
+    stays = reached({path: read_manifest(path) for path in made}, uses, keep=keep)
     garbage = [_garbage(path, "nothing in use reaches it") for path in made if path not in stays]
-    garbage += [_garbage(path, "left by a crash") for path in remains]
+    # A crash in a forced rebuild leaves an artifact under its other names alone.
+    missing = uses.keys() - {path.name for path in made}
+    garbage += [_garbage(path, "left by a crash") for path in remains if _fingerprint(path) not in missing]
     for path in unfinished:
         idle_seconds = time.time() - _last_change(path)
-        if idle_seconds > _RESUMABLE_SECONDS:
+        if idle_seconds > _RESUMABLE_SECONDS and _fingerprint(path) not in missing:
             garbage.append(_garbage(path, f"unfinished, untouched for {idle_seconds / 86400:.0f} days"))
     old_runs = sorted(runs, key=_last_change, reverse=True)[keep:]
     garbage += [_garbage(path, f"not among the {keep} newest runs") for path in old_runs]
@@ -152,6 +154,11 @@ def delete(garbage: list[Garbage]) -> None:
     for one in garbage:
         removed = one.path.with_name(f"{_REMAINS[0]}{one.path.name}")
         shutil.rmtree(one.path.rename(removed))
+
+
+def _fingerprint(path: Path) -> str:
+    """Of the artifact that a directory such as ``.work-<fingerprint>`` belongs to."""
+    return path.name.partition("-")[2]
 
 
 def _garbage(path: Path, why: str) -> Garbage:

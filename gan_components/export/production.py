@@ -99,8 +99,8 @@ def settle(destination: Destination) -> promotions.Promotion | None:
         outgoing = _outgoing(destination, champion) if destination.server else []
         _list(destination, sorted([*outgoing, _number(champion)]), canary)
         record = _log_move(destination, champion)
-        if outgoing:
-            _await(destination, champion, outgoing)
+        if outgoing and destination.server:
+            _await(destination.server, champion, outgoing)
             _list(destination, [_number(champion)], canary)
         return record
 
@@ -149,19 +149,16 @@ def _list(destination: Destination, versions: list[int] | None, canary: registry
     )
 
 
-def _await(destination: Destination, champion: registry.Version, outgoing: list[int]) -> None:
-    if destination.server is None:
-        raise ValueError("there is no server to ask")
-    name = destination.model_name
+def _await(server: str, champion: registry.Version, outgoing: list[int]) -> None:
     try:
         model_server.wait_until_available(
-            destination.server, name, _number(champion), timeout_seconds=_SERVER_TIMEOUT_SECONDS
+            server, champion.name, _number(champion), timeout_seconds=_SERVER_TIMEOUT_SECONDS
         )
     except ServerError as error:
         raise ServerError(
             f"{error}. It is the champion and in the promotion log, but models.config still lists the outgoing "
             f"version {', '.join(map(str, outgoing))} beside it; when the server is well, end the move with "
-            f"`gan-pipelines promote {name} champion`"
+            f"`gan-pipelines promote {champion.name} champion`"
         ) from None
 
 

@@ -116,7 +116,7 @@ def root(tmp_path_factory) -> Path:
     uri = Workspace.at(root).tracking_uri
     client = registry.connect(uri)
     client.create_registered_model("digits")
-    for number, alias in enumerate(["champion", "previous", "stable"], 1):
+    for number, alias in enumerate(["champion", "previous", "stable", "rebuilt"], 1):
         client.create_model_version("digits", source="file:///nowhere", tags={"model_fingerprint": alias})
         client.set_registered_model_alias("digits", alias, str(number))
     for number in (1, 2, 3):
@@ -126,6 +126,9 @@ def root(tmp_path_factory) -> Path:
     serving_directory.write_models_config(
         root / "serving", "digits", [4], base_path=str(root.parent / "other" / "digits")
     )
+    # Killed in a forced rebuild: of one the new artifact stands, of the other nothing but this.
+    for name in ("newest", "rebuilt"):
+        (root / "artifacts" / "train" / f".replaced-{name}").mkdir()
     for name, days in (("young", 1), ("dead", 30)):
         directory = root / "artifacts" / "train" / f".work-{name}"
         directory.mkdir()
@@ -180,6 +183,7 @@ def test_a_dry_run_says_what_goes_and_deletes_nothing(root):
         *(f"artifacts/train/{name}" for name in unused),
         *(f"artifacts/ingest/examples of {name}" for name in unused),
         "artifacts/train/.work-dead",
+        "artifacts/train/.replaced-newest",
         "runs/run2",
         "runs/run3",
     }
@@ -187,6 +191,7 @@ def test_a_dry_run_says_what_goes_and_deletes_nothing(root):
     assert document["bytes"] == sum(one["bytes"] for one in document["deleted"]) > 7000
     assert {one["why"] for one in document["deleted"]} == {
         "nothing in use reaches it",
+        "left by a crash",
         "unfinished, untouched for 30 days",
         "not among the 2 newest runs",
     }

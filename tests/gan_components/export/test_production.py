@@ -14,6 +14,7 @@ import pytest
 from gan_components.errors import InputError
 from gan_components.export import production, promotions, registry, serving_directory
 from gan_components.export.errors import ServerError
+from tests.commandline import call
 from tests.gan_components.export.test_export_stage import QUICK, export, state
 
 
@@ -99,6 +100,22 @@ def test_a_server_that_does_not_come_is_told_and_the_move_ends_later(destination
     assert state(destination) == {**both, "served": [2]}
 
 
+def test_the_commands_ask_the_server_that_the_environment_names(destination, generator, server):
+    """Red if `GAN_PIPELINES_SERVER` is not passed on, or a rollback needs a second command."""
+    name = destination.model_name
+    export(destination, generator, name="one")
+    export(destination, generator, name="two", config=QUICK.model_copy(update={"promote": "manual"}))
+    variables = {"GAN_PIPELINES_SERVER": server.address}
+    for command, moved_to in [(("promote", name, "2"), 2), (("rollback", name, "--why", "blurred"), 1)]:
+        done = call(*command, root=destination.root, sets=[], variables=variables)
+        assert done.code == 0, done.stderr
+        assert server.asked.pop().endswith(f"{name}/versions/{moved_to}")
+        assert state(destination)["served"] == [moved_to]
+    history = call("history", name, root=destination.root, sets=[]).document["promotions"]
+    moves = [(move["from_version"], move["to_version"], move["why"]) for move in history[1:]]
+    assert moves == [(1, 2, "promoted by hand"), (2, 1, "blurred")]
+
+
 ROUNDS = 200
 
 
@@ -110,6 +127,7 @@ def _promote_in_rounds(destination, version, barrier) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_two_who_promote_at_once_agree_every_time(destination, generator):
     """Red without the lock in `promote`: the log's last line is not the alias, or its chain breaks."""
     name = destination.model_name
