@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from gan_components.errors import ArtifactError, InputError
 from gan_components.training.cluster import is_chief
-from pipelines import chain, config, production_commands, terminal, workers
+from pipelines import chain, config, production_commands, sample_command, terminal, workers
 from pipelines.options import (
     Bless,
     ConfigName,
@@ -44,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(production_commands.app)
+app.add_typer(sample_command.app)
 
 
 @app.command(

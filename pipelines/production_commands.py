@@ -74,10 +74,7 @@ def _move(model: str, version: str, why: str, root: Path, serving_root: Path | N
             root=workspace.root,
             tracking_uri=workspace.tracking_uri,
         )
-        database = workspace.root / "mlflow.db"
-        if destination.tracking_uri == f"sqlite:///{database}" and not database.exists():
-            # MLflow would make an empty one and find nothing in it.
-            raise InputError(f"there is no registry below {root}; check --root or MLFLOW_TRACKING_URI")
+        workspace.require_registry()
         number = version
         if not version.isdecimal():
             found = registry.by_alias(destination.tracking_uri, model, version)
