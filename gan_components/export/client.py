@@ -18,8 +18,8 @@ import numpy as np
 from gan_components.artifacts import Progress, no_progress
 from gan_components.errors import InputError
 from gan_components.export.errors import BusyError, ServerError
-from gan_components.export.serving_address import SCHEMES, Address
-from gan_components.export.signature import Rows, Signature
+from gan_components.export.serving_address import Address
+from gan_components.export.signature import Signature
 
 Answer = TypeVar("Answer")
 
@@ -146,18 +146,16 @@ class Client:
 
 
 def _transport(model: str, tracking_uri: str | None, timeout_seconds: float) -> Transport:
-    # Each import is heavy, and only one is needed.
-    scheme = model.partition("://")[0]
-    if scheme in ("http", "https"):
-        from gan_components.export.serving_rest import RestTransport
+    # Most of these imports are heavy, and only one is needed.
+    if "://" in model:
+        address = Address.parse(model)
+        if address.scheme in ("http", "https"):
+            from gan_components.export.serving_rest import RestTransport
 
-        return RestTransport(Address.parse(model), timeout_seconds=timeout_seconds)
-    if scheme in ("grpc", "grpcs"):
+            return RestTransport(address, timeout_seconds=timeout_seconds)
         from gan_components.export.serving_grpc import GrpcTransport
 
-        return GrpcTransport(Address.parse(model), timeout_seconds=timeout_seconds)
-    if "://" in model:
-        raise InputError(f"{model} is no address of a model; an address begins with one of {', '.join(SCHEMES)}")
+        return GrpcTransport(address, timeout_seconds=timeout_seconds)
     from gan_components.export.serving_in_process import InProcessTransport
 
     if not model.startswith(_REGISTRY):
@@ -177,22 +175,18 @@ def _check_inputs(name: str, served: Signature, inputs: Mapping[str, np.ndarray]
         raise InputError(f"{name!r} takes {sorted(served.inputs)}, got {sorted(inputs)}")
     if len({len(column) for column in inputs.values()}) != 1:
         counts = {key: len(column) for key, column in inputs.items()}
-        raise InputError(f"{name!r} takes as many rows of each input, at least one; got {counts}")
+        raise InputError(f"{name!r} takes as many rows of each input; got {counts}")
     for key, column in inputs.items():
-        if not len(column) or not served.inputs[key].fits(column.shape):
-            expected = _shape(served.inputs[key])
-            raise InputError(f"{name!r} takes {key!r} of shape {expected}, got {list(column.shape)}")
+        if not len(column) or not served.inputs[key].fits(column):
+            got = f"{column.dtype} {list(column.shape)}"
+            raise InputError(f"{name!r} takes {key!r} as {served.inputs[key]}, at least one row; got {got}")
 
 
 def _check_outputs(name: str, served: Signature, answer: Mapping[str, np.ndarray], *, rows: int) -> None:
     for key, expected in served.outputs.items():
-        if key not in answer or not expected.fits(answer[key].shape) or len(answer[key]) != rows:
-            got = f"shape {list(answer[key].shape)}" if key in answer else "nothing"
+        if key not in answer or not expected.fits(answer[key]) or len(answer[key]) != rows:
+            got = f"{answer[key].dtype} {list(answer[key].shape)}" if key in answer else "nothing"
             raise ServerError(
-                f"{name!r} answered {got} for {key!r}, expected {rows} rows of shape {_shape(expected)}: "
-                "this is not what the server says of itself"
+                f"{name!r} answered {got} for {key!r}, expected {rows} rows of {expected}: this is not what the "
+                "model says of itself"
             )
-
-
-def _shape(rows: Rows) -> str:
-    return f"[{', '.join(['N', *('any' if size == -1 else str(size) for size in rows.shape)])}]"

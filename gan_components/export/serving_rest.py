@@ -16,7 +16,6 @@ from gan_components.export import signature
 from gan_components.export.errors import BusyError, ServerError
 from gan_components.export.serving_address import Address
 
-_TYPES = {"DT_FLOAT": np.float32, "DT_INT64": np.int64, "DT_UINT8": np.uint8}
 _REFUSED = 400
 _NOT_FOUND = 404
 _BUSY = (502, 503, 504)
@@ -100,4 +99,4 @@ class RestTransport:
 def _array(values: Any, dtype: str) -> np.ndarray:
     if dtype == "DT_STRING":
         return np.array([base64.b64decode(value["b64"], validate=True) for value in values], object)
-    return np.array(values, _TYPES[dtype])
+    return np.array(values, signature.TYPES[dtype])

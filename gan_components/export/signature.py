@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+
 _METHOD = "tensorflow/serving/predict"
 
-# Of the types that served generators use; text has no size of its own.
-_ITEM_BYTES = {"DT_FLOAT": 4, "DT_INT64": 8, "DT_UINT8": 1, "DT_STRING": 0}
+TYPES = {"DT_FLOAT": np.float32, "DT_INT64": np.int64, "DT_UINT8": np.uint8, "DT_STRING": np.object_}
+"""Of what served generators take and give, by the protos' names; text is an array of bytes objects."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Rows:
     """The tensors of one name: any number of rows.
 
     Attributes:
-        dtype: as the protos name it, such as ``DT_INT64``.
+        dtype: one of :data:`TYPES`, or another that no generator has.
         shape: of one row; −1 where it is not known beforehand.
     """
 
@@ -25,12 +27,19 @@ class Rows:
 
     @property
     def row_bytes(self) -> int:
-        return math.prod(self.shape) * _ITEM_BYTES.get(self.dtype, 8) if -1 not in self.shape else 0
+        """Size of one row; 0 where it is not known beforehand."""
+        if -1 in self.shape or self.dtype == "DT_STRING":
+            return 0
+        return math.prod(self.shape) * np.dtype(TYPES.get(self.dtype, np.float64)).itemsize
 
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array of this shape is such rows."""
-        same = len(shape) == len(self.shape) + 1
-        return same and all(a in (-1, b) for a, b in zip(self.shape, shape[1:], strict=True))
+    def fits(self, array: np.ndarray) -> bool:
+        """Whether an array is such rows."""
+        same = self.dtype in TYPES and array.dtype == TYPES[self.dtype] and array.ndim == len(self.shape) + 1
+        return same and all(a in (-1, b) for a, b in zip(self.shape, array.shape[1:], strict=True))
+
+    def __str__(self) -> str:
+        sizes = ["N", *("any" if size == -1 else str(size) for size in self.shape)]
+        return f"{self.dtype.removeprefix('DT_').lower()} [{', '.join(sizes)}]"
 
 
 @dataclass(frozen=True)
