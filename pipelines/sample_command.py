@@ -4,6 +4,7 @@ import itertools
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -25,8 +26,9 @@ app = typer.Typer()
 Kind = Literal["grid", "files", "gif", "mp4"]
 
 _SUFFIXES: dict[str, Kind] = {".png": "grid", ".gif": "gif", ".mp4": "mp4", "": "files"}
+# No int64 has more digits.
+_RANGE = re.compile("([0-9]{1,19})(?::([0-9]{1,19}))?")
 _MAX_IMAGES = 100_000
-_MAX_GRID_PIXELS = 64_000_000
 # Pictures that are held at once on their way into single files.
 _BATCH_SIZE = 256
 _FRAMES = 16
@@ -148,10 +150,11 @@ def _integers(text: str, option: str) -> list[int]:
     """Reads ``7``, ``0:64`` (without the end) or a list of such, as int64 that are not negative."""
     found: list[int] = []
     for part in text.split(","):
-        start, colon, stop = part.strip().partition(":")
-        if not (start.isdecimal() and (stop.isdecimal() or not colon)):
+        numbers = _RANGE.fullmatch(part.strip())
+        if not numbers:
             raise InputError(f"{option} {text}: {part!r} is no number and no range such as 0:64")
-        ends = range(int(start), int(stop) if colon else int(start) + 1)
+        start, stop = numbers.groups()
+        ends = range(int(start), int(stop) if stop else int(start) + 1)
         if ends.stop > 2**63 or not ends or len(found) + ends.stop - ends.start > _MAX_IMAGES:
             raise InputError(
                 f"{option} {text}: expected 1 to {_MAX_IMAGES:,} numbers, each at least 0 and below 2^63"
@@ -173,6 +176,19 @@ def _numbers(text: str) -> list[float]:
 def _limit(count: int) -> None:
     if count > _MAX_IMAGES:
         raise InputError(f"these are {count:,} images, more than {_MAX_IMAGES:,}; give fewer --seeds")
+
+
+def _require_readable(client: "Client", count: int, scale: int) -> None:
+    """Refuses a grid of so many pixels that this package itself would not read it."""
+    from gan_components import pictures
+    from gan_components.export import samples
+
+    height, width = samples.image_size(client)
+    if count * height * width * scale**2 > pictures.MAX_PIXELS:
+        raise InputError(
+            f"a grid of {count} images of {width} x {height} pixels, scale {scale}, is larger than "
+            f"{pictures.MAX_PIXELS // 10**6} megapixels; ask for fewer, or give a directory as --out"
+        )
 
 
 class _Image(NamedTuple):
@@ -217,14 +233,8 @@ def _draw(client: "Client", wanted: list[_Image]) -> "np.ndarray":
 def _lay_out(client: "Client", out: Path, wanted: list[_Image], columns: int, scale: int) -> None:
     from gan_components import images
     from gan_components.artifacts import write_atomically
-    from gan_components.export import samples
 
-    height, width = samples.image_size(client)
-    if len(wanted) * height * width * scale**2 > _MAX_GRID_PIXELS:
-        raise InputError(
-            f"a grid of {len(wanted)} images of {width} x {height} pixels, scale {scale}, is larger than "
-            f"{_MAX_GRID_PIXELS // 10**6} megapixels; give fewer seeds, or a directory as --out"
-        )
+    _require_readable(client, len(wanted), scale)
     write_atomically(out, images.png(images.grid(_draw(client, wanted), columns), scale=scale))
 
 
@@ -254,6 +264,7 @@ def _animate(
     from gan_components.export import animation, samples
 
     _limit(len(seeds) * num_frames * len(labels or [None]))
+    _require_readable(client, len(labels or [None]), scale)
     classes = None if labels is None else np.array(labels, np.int64)
     frames: Iterator[np.ndarray] = samples.walk(
         client, np.array(seeds, np.int64), classes, num_frames=num_frames, progress=terminal.Lines()
