@@ -49,13 +49,14 @@ def sample(
         ),
     ],
     seeds: Annotated[
-        str | None, typer.Option(help="Such as 7 or 0:64 or 1,5,9.  [default: 0:64; of an animation 0:8]")
+        str | None, typer.Option(show_default="0:64; of an animation 0:8", help="Such as 7 or 0:64 or 1,5,9.")
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
+            show_default="drawn from the seeds",
             help="Classes, written as seeds are; given to the seeds in turn. An animation shows them beside one "
-            "another.  [default: drawn from the seeds]"
+            "another.",
         ),
     ] = None,
     truncation: Annotated[
@@ -71,7 +72,7 @@ def sample(
     ] = Path("samples.png"),
     frames: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help=f"Of an animation, from seed to seed.  [default: {_FRAMES}]"),
+        typer.Option(min=1, max=1000, show_default=str(_FRAMES), help="Of an animation, from seed to seed."),
     ] = None,
     scale: Annotated[int, typer.Option(min=1, max=64, help="Side of a pixel in pixels.")] = 1,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer of a server.")] = 60.0,
