@@ -16,7 +16,15 @@ from rich.markup import escape
 
 from gan_components.errors import ArtifactError, InputError
 from gan_components.training.cluster import is_chief
-from pipelines import chain, config, production_commands, schedule_command, terminal, workers
+from pipelines import (
+    chain,
+    config,
+    production_commands,
+    sample_command,
+    schedule_command,
+    terminal,
+    workers,
+)
 from pipelines import doctor as check
 from pipelines.options import (
     Bless,
@@ -47,6 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(production_commands.app)
+app.add_typer(sample_command.app)
 app.add_typer(schedule_command.app, name="schedule")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gan_components.errors import InputError
 from gan_components.training import cluster
 from pipelines.workspace import Workspace
 
@@ -98,13 +99,14 @@ def _workers() -> Finding:
 
 
 def _registry(workspace: Workspace) -> Finding:
-    uri = workspace.tracking_uri
-    if uri == f"sqlite:///{workspace.root / 'mlflow.db'}" and not (workspace.root / "mlflow.db").exists():
+    try:
+        workspace.require_registry()
+    except InputError:
         return Finding("registry", "ok", "none yet: the first run makes one below the root")
     from gan_components.export import registry
 
-    registry.connect(uri)
-    return Finding("registry", "ok", f"{uri} answers")
+    registry.connect(workspace.tracking_uri)
+    return Finding("registry", "ok", f"{workspace.tracking_uri} answers")
 
 
 def _devices() -> Finding:

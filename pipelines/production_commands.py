@@ -12,7 +12,6 @@ from gan_components.export.destination import Destination
 from pipelines import gc as collection
 from pipelines import terminal
 from pipelines.options import Json, Root, ServingRoot, workspace_at
-from pipelines.workspace import Workspace
 
 app = typer.Typer()
 
@@ -81,7 +80,7 @@ def gc(
     """Delete artifacts that nothing in use reaches, and old runs."""
     with terminal.edge(as_json=as_json) as document:
         workspace = workspace_at(root, serving_root)
-        _require_registry(workspace)
+        workspace.require_registry()
         with collection.idle(workspace):
             garbage = collection.find(workspace, keep=keep)
             if not dry_run:
@@ -98,13 +97,6 @@ def gc(
         terminal.out.print(f"{total:>15,}  bytes in {len(garbage)} directories {said}", highlight=False)
 
 
-def _require_registry(workspace: Workspace) -> None:
-    database = workspace.root / "mlflow.db"
-    if workspace.tracking_uri == f"sqlite:///{database}" and not database.exists():
-        # MLflow would make an empty one and find nothing in it.
-        raise InputError(f"there is no registry below {workspace.root}; check --root or MLFLOW_TRACKING_URI")
-
-
 def _move(model: str, version: str, why: str, root: Path, serving_root: Path | None, *, as_json: bool) -> None:
     with terminal.edge(as_json=as_json) as document:
         from gan_components.export import production, registry
@@ -117,7 +109,7 @@ def _move(model: str, version: str, why: str, root: Path, serving_root: Path | N
             tracking_uri=workspace.tracking_uri,
             server=workspace.server,
         )
-        _require_registry(workspace)
+        workspace.require_registry()
         number = version
         if not version.isdecimal():
             found = registry.by_alias(destination.tracking_uri, model, version)

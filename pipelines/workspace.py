@@ -75,6 +75,12 @@ class Workspace:
                     "--serving-root"
                 ) from None
 
+    def require_registry(self) -> None:
+        """Raises InputError if the root's own registry is meant and not there: MLflow would make an empty one."""
+        database = self.root / "mlflow.db"
+        if self.tracking_uri == f"sqlite:///{database}" and not database.exists():
+            raise InputError(f"there is no registry below {self.root}; check --root or MLFLOW_TRACKING_URI")
+
     def artifact_path(self, recipe: Recipe) -> Path:
         return self.root / "artifacts" / recipe.stage / recipe.fingerprint
 

@@ -1,4 +1,4 @@
-"""The ways an export fails that are not the user's input."""
+"""The ways an export, a registry or a server fails that are not the user's input."""
 
 
 class InfraValidationError(RuntimeError):
@@ -10,4 +10,8 @@ class RegistryError(RuntimeError):
 
 
 class ServerError(RuntimeError):
-    """The model server does not serve what is in production; what was done before is kept (exit code 1)."""
+    """A model server gave no usable answer; what was done before is kept (exit code 1)."""
+
+
+class BusyError(ServerError):
+    """A model server that may answer a little later: out of reach, overloaded or too slow."""
