@@ -149,11 +149,10 @@ def run(image: Stage, *arguments: str, volume: Path, entrypoint: list[str] | Non
 def _carry_out(stage: Stage, word: str, rest: str) -> None:
     match word:
         case "ARG":
-            name, _, default = rest.partition("=")
-            [stage.arguments[name]] = shlex.split(stage.substituted(default)) or [""]
+            [(name, default)] = _pairs(stage.substituted(rest))
+            stage.arguments[name] = default
         case "ENV":
-            pairs = [pair.partition("=") for pair in shlex.split(stage.substituted(rest))]
-            stage.environment |= {name: value for name, _, value in pairs}
+            stage.environment |= _pairs(stage.substituted(rest))
         case "RUN":
             if rest.startswith(("[", "-")) or "<<" in rest:
                 raise NotImplementedError(f"RUN {rest}")
@@ -174,6 +173,11 @@ def _carry_out(stage: Stage, word: str, rest: str) -> None:
             stage.command = json.loads(rest)
         case _:
             raise NotImplementedError(f"{word} {rest}")
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """NAME=VALUE ..., with quotes taken away; the forms without "=" are errors."""
+    return [(name, value) for name, value in (word.split("=", 1) for word in shlex.split(text))]
 
 
 def _context(tree: Path, directory: Path) -> Path:
