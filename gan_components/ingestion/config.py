@@ -194,9 +194,9 @@ def identity(data: str | None, config: IngestConfig, *, verify: bool) -> str:
             if (archive := files.archive(data)) and config.spans is None:
                 return files.identity([archive], verify=verify)
             folders = spans.folders(data, config.spans)
-            found = [folder.named(file) for folder in folders for file in files.images(folder.root)]
+            images = [folder.named(file) for folder in folders for file in files.images(folder.root)]
             table = spans.label_table(folders, config.labels)
-            return files.identity(found + ([table] if table else []), verify=verify)
+            return files.identity(images + ([table] if table else []), verify=verify)
         case "webdataset" | "arrays" | "parquet" | "tfrecord":
             return files.identity(files.shards(data, config.source), verify=verify)
         case "tfds":

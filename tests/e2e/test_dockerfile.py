@@ -59,7 +59,9 @@ def call(image: Stage, volume: Path, *arguments: str, entrypoint: list[str] | No
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("line", ["HEALTHCHECK NONE", "COPY --chown=1 a b", 'RUN ["true"]', "CMD run digits", "ENV A b"])
+@pytest.mark.parametrize(
+    "line", ["HEALTHCHECK NONE", "COPY --chown=1 a b", 'RUN ["true"]', "CMD run digits", "ENV A b"]
+)
 def test_what_is_not_known_is_an_error(tmp_path, line):
     """Red if `dockerfile.py` skips what it cannot carry out: the image tested would not be the image built."""
     (tmp_path / ".dockerignore").touch()
