@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -76,12 +77,13 @@ class Split:
     ids: list[str]
 
 
-def read(examples: Examples, split: Literal["train", "holdout"]) -> Split:
-    """Reads and decodes a whole split.
+def read(examples: Examples, split: Literal["train", "holdout"], *, places: Sequence[int] | None = None) -> Split:
+    """Reads and decodes a split.
 
     Args:
         examples: the artifact.
         split: ``train`` or ``holdout``.
+        places: which images, by their place in stored order; None: all.
 
     Example:
         >>> holdout = read(examples, "holdout")
@@ -93,13 +95,15 @@ def read(examples: Examples, split: Literal["train", "holdout"]) -> Split:
     # PNG is decoded here: TFDS would ask for OpenCV in the log.
     encoded = {name: tfds.decode.SkipDecoding() for name in names}
     records = _builder(examples).as_data_source(split, decoders=encoded)
-    domains = [np.empty((len(records), *properties.image_shape), np.uint8) for _ in names]
-    labels = np.empty(len(records), np.int64)
+    places = range(len(records)) if places is None else places
+    domains = [np.empty((len(places), *properties.image_shape), np.uint8) for _ in names]
+    labels = np.empty(len(places), np.int64)
     ids = []
-    for place, record in enumerate(records):
+    for row, place in enumerate(places):
+        record = records[place]
         for name, images in zip(names, domains, strict=True):
-            images[place] = np.asarray(Image.open(io.BytesIO(record[name]))).reshape(images.shape[1:])
-        labels[place] = record.get("label", -1)
+            images[row] = np.asarray(Image.open(io.BytesIO(record[name]))).reshape(images.shape[1:])
+        labels[row] = record.get("label", -1)
         ids.append(record["id"].decode())
     return Split(
         images=domains[0],

@@ -21,6 +21,7 @@ from gan_components.artifacts import (
     PushedModel,
     TrainedModel,
     no_progress,
+    take_over,
     write_atomically,
 )
 from gan_components.errors import ArtifactError, InputError
@@ -32,7 +33,7 @@ from gan_components.export.destination import Destination
 from gan_components.fingerprints import Recipe
 from gan_components.ingestion import config as ingestion
 from gan_components.training import config as training
-from pipelines import workers
+from pipelines import drift, workers
 from pipelines.config import PipelineConfig
 from pipelines.outcome import Outcome, Request, Stage, Step
 from pipelines.records import RunRecord
@@ -146,17 +147,37 @@ class Run:
             self._export(recipe)
             return
         self.made[stage] = self._find_or_make(stage, recipe)
-        if stage == "evaluate":
+        if stage == "ingest":
+            self._compare_data()
+        elif stage == "evaluate":
             path = self._evaluation.directory / "metrics.json"
             self.outcome.metrics = json.loads(path.read_text())
             # What the evaluation's own checks block is blocked whatever the champion is.
             self._decide(gate.absolute_verdict(self._evaluation))
+
+    def _compare_data(self) -> None:
+        """Stops before training if the data are too unlike the champion's."""
+        found = drift.since_champion(self.config, self.workspace, self._examples)
+        if found is None:
+            return
+        if self.request.bless:
+            found = drift.overruled(found, self.request.bless)
+        self.outcome.drift = found.model_dump(mode="json")
+        self._write("drift.json", self.outcome.drift)
+        if found.verdict != "none":
+            _log.warning("drift: %s", found.reason)
+        if found.verdict == "block":
+            self.outcome.verdict = "blocked"
+            if self.request.last != "ingest":
+                self._done(Step("train", "blocked", found.reason))
 
     def _find_or_make(self, stage: Stage, recipe: Recipe) -> Artifact:
         """The artifact of one of the first three stages: found, or made under its lock."""
         with self.workspace.lock(self.workspace.artifact_path(recipe)):
             artifact, reason = self.workspace.find(KINDS[stage], recipe, verify=self.request.verify)
             if artifact and self.request.force != stage:
+                if stage == "train" and self.request.resume_from:
+                    raise InputError("this training is done already; leave --resume-from out")
                 self.tracker.skipped(recipe)
                 self._done(Step(stage, "hit", reason, artifact.directory))
                 return artifact
@@ -196,9 +217,22 @@ class Run:
             from gan_components.training.stage import train
 
             given = self._given(recipe)
+            if self.request.resume_from:
+                take_over(self.request.resume_from, given["out"], recipe)
             workers.call(self.config, self.workspace, self.outcome, self._examples.directory, given["out"])
-            return train(self._examples, self.config.train, **given)
+            return train(self._examples, self.config.train, initial=self._initial(), **given)
         return self._evaluate(self._model, recipe)
+
+    def _initial(self) -> TrainedModel | None:
+        """What is in production, if training is to start from it."""
+        log = promotions.read_all(self.workspace.root, self.config.name)
+        if not self.config.train.warm_start or not log:
+            return None
+        directory = self.workspace.root / "artifacts" / "train" / log[-1].model_fingerprint
+        if not directory.exists():
+            _log.warning("starting from random weights: what is in production was not trained in this root")
+            return None
+        return TrainedModel.open(directory)
 
     def _evaluate(self, model: TrainedModel, recipe: Recipe) -> Evaluation:
         from gan_components.evaluation.stage import evaluate
@@ -250,8 +284,7 @@ class Run:
         if self.request.bless:
             blessing = gate.overruled(blessing, self.request.bless)
         self.outcome.blessing = blessing.model_dump(mode="json")
-        directory = self.workspace.run_directory(self.outcome.run_id)
-        write_atomically(directory / "blessing.json", json.dumps(self.outcome.blessing, indent=1).encode())
+        self._write("blessing.json", self.outcome.blessing)
         if not blessing.blessed:
             self.outcome.verdict = "blocked"
             if self.request.last == "export":
@@ -323,6 +356,7 @@ class Run:
             root=self.workspace.root,
             tracking_uri=self.workspace.tracking_uri,
             mlflow_run_id=mlflow_run_id,
+            server=self.workspace.server,
         )
 
     @property
@@ -336,6 +370,10 @@ class Run:
     @property
     def _evaluation(self) -> Evaluation:
         return cast(Evaluation, self.made["evaluate"])
+
+    def _write(self, name: str, document: dict[str, JsonValue]) -> None:
+        directory = self.workspace.run_directory(self.outcome.run_id)
+        write_atomically(directory / name, json.dumps(document, indent=1).encode())
 
     def _done(self, step: Step) -> None:
         self.outcome.steps.append(step)

@@ -29,6 +29,7 @@ class Request:
         verify: read every byte instead of trusting sizes and times.
         weights: file of a published network's weights, which evaluation may need.
         bless: why failed checks of quality are overruled; None: they are not.
+        resume_from: unfinished training under other settings or code, to go on with knowingly.
 
     Raises:
         InputError: the flags do not go together, or the run id could leave its directory.
@@ -42,6 +43,7 @@ class Request:
     verify: bool = False
     weights: Path | None = None
     bless: str | None = None
+    resume_from: Path | None = None
 
     def __post_init__(self) -> None:
         if self.until and self.only:
@@ -91,6 +93,7 @@ class Outcome:
         verdict: ``failed`` until something better is known.
         steps: the stages that ended, in order.
         metrics: of the evaluation: value, low, high and protocol by name.
+        drift: how the data differ from the champion's, and whether that matters; None without a champion.
         blessing: the gate's decision.
         pushed: version, path and registry version of the generator in production.
         mlflow_run_id: the parent run; None if nothing executed.
@@ -101,6 +104,7 @@ class Outcome:
     verdict: Verdict = "failed"
     steps: list[Step] = field(default_factory=list)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    drift: dict[str, JsonValue] | None = None
     blessing: dict[str, JsonValue] | None = None
     pushed: dict[str, JsonValue] | None = None
     mlflow_run_id: str | None = None
@@ -118,6 +122,7 @@ class Outcome:
             "verdict": self.verdict,
             "stages": [step.document() for step in self.steps],
             "metrics": self.metrics,
+            "drift": self.drift,
             "blessing": self.blessing,
             "pushed": self.pushed,
             "mlflow_run_id": self.mlflow_run_id,

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from gan_components.errors import InputError
 from gan_components.fingerprints import Recipe
-from gan_components.ingestion import digits, files, idx
+from gan_components.ingestion import digits, files, idx, spans
 from gan_components.ingestion.labels import TABLE_SUFFIXES
+from gan_components.ingestion.spans import Range, Window
 
 
 class Fraction(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -42,10 +43,11 @@ _GOES_WITH = {
     "num_images": ["stacked_digits"],
     "image_field": ["arrays", "parquet", "tfrecord"],
     "label_field": ["arrays", "parquet", "tfrecord"],
+    "spans": ["image_folder"],
 }
 
 
-class Range(BaseModel, frozen=True, strict=True, extra="forbid"):
+class Bounds(BaseModel, frozen=True, strict=True, extra="forbid"):
     """A lower bound, an upper bound, or both."""
 
     min: int | None = None
@@ -56,9 +58,9 @@ class ExpectConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     """What the images must be like, or ingestion fails. What was found stands in schema.json, in this form."""
 
     # Images of the source, duplicates and unreadable ones included.
-    num_images: Range | None = None
+    num_images: Bounds | None = None
     # Width and height before fitting.
-    side_pixels: Range | None = None
+    side_pixels: Bounds | None = None
     # 1: grey levels, 3: colours.
     source_channels: list[Literal[1, 3]] | None = None
     # In order.
@@ -91,6 +93,9 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     # Name of the TensorFlow data set, such as ``cifar10`` or ``oxford_flowers102:2.1.1``. null: the data
     # directory is itself a prepared one (it holds dataset_info.json).
     tfds_name: str | None = None
+    # Which of the folders that fit a pattern given as data, such as ``data/{SPAN}`` or ``data/{YYYY}-{MM}-{DD}``:
+    # ``{window: 7}`` takes the last seven numbers or days, ``{range: [3, 9]}`` these. null: the latest.
+    spans: Window | Range | None = None
     # Side of the square images, in pixels.
     size: int = Field(default=28, ge=4, le=1024)
     # 1: grey levels, 3: RGB.
@@ -195,11 +200,12 @@ def identity(data: str | None, config: IngestConfig, *, verify: bool) -> str:
             found = idx.find(files.directory(data), test=config.holdout_split is not None)
             return files.identity([file for pair in found.values() for file in pair], verify=verify)
         case "image_folder":
-            if archive := files.archive(data):
+            if (archive := files.archive(data)) and config.spans is None:
                 return files.identity([archive], verify=verify)
-            root = files.image_directory(data)
-            table = files.label_file(root, config.labels)
-            return files.identity(files.images(root) + ([table] if table else []), verify=verify)
+            folders = spans.folders(data, config.spans)
+            images = [folder.named(file) for folder in folders for file in files.images(folder.root)]
+            table = spans.label_table(folders, config.labels)
+            return files.identity(images + ([table] if table else []), verify=verify)
         case "webdataset" | "arrays" | "parquet" | "tfrecord":
             return files.identity(files.shards(data, config.source), verify=verify)
         case "tfds":

@@ -83,9 +83,10 @@ def directory(data: str | None, *, instead: str = "") -> Path:
 
 def archive(data: str | None) -> File | None:
     """The data file, if it is an archive by its name."""
+    if data is None or not data.lower().endswith(archives.SUFFIXES):
+        return None
     path = located(data)
-    is_one = path.is_file() and path.name.lower().endswith(archives.SUFFIXES)
-    return describe(path, path.parent) if is_one else None
+    return describe(path, path.parent) if path.is_file() else None
 
 
 def image_directory(data: str | None) -> Path:

@@ -1,21 +1,23 @@
 """Pictures in files: below a folder, or packed into one archive."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from gan_components.errors import InputError
-from gan_components.ingestion import archives, files, labels
+from gan_components.ingestion import archives, files, labels, spans
 from gan_components.ingestion.archives import Member
 from gan_components.ingestion.files import File
 from gan_components.ingestion.items import Item, Source, dealt
+from gan_components.ingestion.spans import Folder
 from gan_components.pictures import UnreadableError
 
 
-def folder(root: Path, how: str | None, holdout_split: str | None, *, paired: bool) -> Source:
-    """The images below `root`.
+def folders(found: list[Folder], how: str | None, holdout_split: str | None, *, paired: bool) -> Source:
+    """The images below some folders: the data directory, or one folder a span.
 
     Args:
-        root: the data directory.
+        found: the folders.
         how: where labels are, as in the ``ingest`` section.
         holdout_split: the sub-folder that is held out; None: there is none.
         paired: the images of two domains lie below ``first`` and, under the same names, below ``second``.
@@ -23,26 +25,29 @@ def folder(root: Path, how: str | None, holdout_split: str | None, *, paired: bo
     Raises:
         InputError: no images, or labels, splits or pairs that do not fit them.
     """
-    found = files.images(root)
-    partners: list[File | None] = [None] * len(found)
-    if paired:
-        found, partners = _pairs(root, found)
-    table = files.label_file(root, how)
-    names = [file.name for file in found]
+    inside = [(folder, *pair) for folder in found for pair in _pairs(folder.root, paired=paired)]
+    # Classes and sides are named below each span's folder.
+    names = [file.name for _, file, _ in inside]
+    table = spans.label_table(found, how)
     held_out = labels.held_out(names, holdout_split)
     class_names, classes = labels.read(
         names,
         how,
         # Below first/, train/ and the split held out, the next folder names the class.
         depth=1 if paired or holdout_split else 0,
-        where=str(table.path if table else root),
+        where=str(table.path if table else os.path.commonpath([folder.root for folder in found])),
         table=files.content(table) if table else None,
     )
-    return Source(class_names, len(found), dealt(_file_items, found, partners, classes, held_out))
+    images = [folder.named(file) for folder, file, _ in inside]
+    partners = [partner for _, _, partner in inside]
+    return Source(class_names, len(images), dealt(_file_items, images, partners, classes, held_out))
 
 
-def _pairs(root: Path, found: list[File]) -> tuple[list[File], list[File | None]]:
-    """The files below ``first``, and the file below ``second`` of each."""
+def _pairs(root: Path, *, paired: bool) -> list[tuple[File, File | None]]:
+    """The images below `root`, or if they are paired those below ``first``, each with the one below ``second``."""
+    found = files.images(root)
+    if not paired:
+        return [(file, None) for file in found]
     below = {
         domain: {file.name.removeprefix(domain): file for file in found if file.name.startswith(domain)}
         for domain in ("first/", "second/")
@@ -56,7 +61,7 @@ def _pairs(root: Path, found: list[File]) -> tuple[list[File], list[File | None]
             f"{root}: with second_domain: folder, each image lies in the sub-folder first and, under the same "
             f"name, in second; {labels.first(alone)} have no partner there; add it or move them away"
         )
-    return list(one.values()), [other[name] for name in one]
+    return [(file, other[name]) for name, file in one.items()]
 
 
 def _file_items(
@@ -67,7 +72,7 @@ def _file_items(
 
 
 def archive(path: Path, how: str | None, holdout_split: str | None) -> Source:
-    """The images in an archive, as if it were unpacked; arguments and errors as of :func:`folder`."""
+    """The images in an archive, as if it were unpacked; arguments and errors as of :func:`folders`."""
     members = archives.members(path)
     found = archives.pictures(members)
     sound = [member.name for member in found if not member.problem]

@@ -13,7 +13,7 @@ import pyarrow.parquet
 
 from gan_components.errors import InputError
 from gan_components.ingestion.files import File
-from gan_components.ingestion.records import Part
+from gan_components.ingestion.shards import Part
 from gan_components.pictures import UnreadableError
 
 MAX_GROUP_BYTES = 4 * 2**30

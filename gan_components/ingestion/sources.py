@@ -17,7 +17,8 @@ from gan_components.ingestion import (
     image_folder,
     parquet,
     public,
-    records,
+    shards,
+    spans,
     stacked_digits,
     tfrecord,
     webdataset,
@@ -50,8 +51,8 @@ def open_source(data: str | None, config: IngestConfig, *, seed: int) -> Source:
             source = _idx(files.directory(data), test=split is not None)
         case "image_folder":
             paired = config.second_domain == "folder"
-            if (archive := files.archive(data)) is None:
-                source = image_folder.folder(files.image_directory(data), how, split, paired=paired)
+            if (archive := files.archive(data)) is None or config.spans is not None:
+                source = image_folder.folders(spans.folders(data, config.spans), how, split, paired=paired)
             elif paired:
                 raise InputError(
                     f"{data}: pairs are not read from archives; unpack it and give the folder as --data"
@@ -65,10 +66,10 @@ def open_source(data: str | None, config: IngestConfig, *, seed: int) -> Source:
         case "parquet":
             found = files.shards(data, config.source)
             parts = [part for shard in found for part in parquet.parts(shard, image=image, label=label)]
-            source = records.source(parts, how, split)
+            source = shards.source(parts, how, split)
         case "tfrecord":
             parts = [tfrecord.part(shard, image=image, label=label) for shard in files.shards(data, config.source)]
-            source = records.source(parts, how, split)
+            source = shards.source(parts, how, split)
         case "tfds":
             source = _public(data, config.tfds_name, split)
     if source.num_items == 0:

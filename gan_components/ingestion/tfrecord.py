@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from gan_components.errors import InputError
 from gan_components.ingestion import archives
 from gan_components.ingestion.files import File
-from gan_components.ingestion.records import Part
+from gan_components.ingestion.shards import Part
 from gan_components.pictures import UnreadableError
 
 _IMAGE, _LABEL = ("image/encoded", "image"), ("image/class/label", "label")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from gan_components.errors import InputError
-from gan_components.ingestion.config import ExpectConfig, Range
+from gan_components.ingestion.config import Bounds, ExpectConfig
 from gan_components.ingestion.statistics import Summary
 from gan_components.pictures import UnreadableError
 
@@ -82,7 +82,7 @@ def _sides(summary: Summary) -> list[int]:
     return [int(side) for size in summary.source_sizes for side in size.split("x")]
 
 
-def _outside(found: dict[str, int], expected: Range | None) -> str | None:
+def _outside(found: dict[str, int], expected: Bounds | None) -> str | None:
     if expected is None:
         return None
     low, high = expected.min, expected.max
