@@ -43,11 +43,13 @@ def _state(server: str, model: str, version: int) -> str:
     try:
         with urllib.request.urlopen(url, timeout=_REQUEST_TIMEOUT_SECONDS) as response:  # noqa: S310 (http above)
             (status,) = json.load(response)["model_version_status"]
+            if status["state"] == "AVAILABLE":
+                return "AVAILABLE"
             return f"{status['state']} {status['status']['error_message']}".strip()
     except urllib.error.HTTPError as error:
         # It knows neither a version that it was not told of yet, nor a model.
         if error.code == http.HTTPStatus.NOT_FOUND:
             return "not known to the server"
         return f"the server answered {error.code}"
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return f"no usable answer: {error}"

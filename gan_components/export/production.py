@@ -144,7 +144,7 @@ def _list(destination: Destination, versions: list[int] | None, canary: registry
         destination.serving_root,
         destination.model_name,
         versions,
-        canary=canary and _number(canary),
+        canary=_number(canary) if canary else None,
         base_path=destination.base_path,
     )
 

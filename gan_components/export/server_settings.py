@@ -23,6 +23,7 @@ from gan_components.export.destination import Destination
 _log = logging.getLogger(__name__)
 
 _FIRST_LINE = "# Written by gan-pipelines; once edited it is yours and stays as it is."
+_MONITORING = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
 
 
 def write(destination: Destination, batch_sizes: Sequence[int]) -> None:
@@ -39,9 +40,6 @@ def write(destination: Destination, batch_sizes: Sequence[int]) -> None:
         _write(root / "batching.config", _batching(batch_sizes))
         _write(root / "monitoring.config", _MONITORING)
         _write(root / "compose.yaml", _compose(root.absolute(), as_server_sees))
-
-
-_MONITORING = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
 
 
 def _batching(sizes: Sequence[int]) -> str:
