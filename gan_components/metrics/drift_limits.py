@@ -29,7 +29,7 @@ class Limits(BaseModel, frozen=True, strict=True, extra="forbid"):
     features: float | None = Field(default=None, ge=0.5, le=1)
 
 
-class WarnLimits(Limits, frozen=True, strict=True, extra="forbid"):
+class WarnLimits(Limits):
     """Limits from which on somebody is warned."""
 
     class_balance: float | None = Field(default=0.05, ge=0, le=1)
