@@ -85,7 +85,7 @@ def decide(differences: list[Difference], config: DriftConfig) -> Drift:
     verdict: Verdict = "block" if found["block"] else "warn" if found["warn"] else "none"
     reason = "; ".join(one.text for one in counting)
     if not counting:
-        reason = "none that is sure and large: " + ", ".join(one.name for one in differences)
+        reason = "no difference is both sure and large, of " + ", ".join(one.name for one in differences)
     return Drift(verdict=verdict, reason=reason, differences=differences)
 
 

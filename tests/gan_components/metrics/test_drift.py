@@ -10,43 +10,37 @@ SIZE = 1_000
 SHIFTS = ("none", "inverted", "missing class", "doubled brightness")
 
 
-@pytest.fixture(scope="module")
-def pool():
-    images, labels = digits.read()
-    return images[..., None], labels
-
-
 def counts(labels: np.ndarray) -> dict[str, int]:
     return {name: int((labels == place).sum()) for place, name in enumerate(digits.CLASS_NAMES)}
 
 
-def sample(images: np.ndarray, labels: np.ndarray) -> drift.Sample:
-    return drift.sample_of([images], images.shape[1:], counts(labels))
+def described(images: np.ndarray) -> drift.Sample:
+    return drift.sample_of([images], images.shape[1:], {})
 
 
 class World:
-    """The pool as each shift leaves it, described once: a span is some of its rows."""
+    """The digits as each shift leaves them, described once: a span is some of the rows."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.labels = labels
         doubled = np.minimum(images.astype(int) * 2, 255).astype(np.uint8)
         self.samples = {
-            "none": sample(images, labels),
-            "inverted": sample(255 - images, labels),
-            "doubled brightness": sample(doubled, labels),
+            "none": described(images),
+            "inverted": described(255 - images),
+            "doubled brightness": described(doubled),
         }
 
-    def span(self, rows: np.ndarray, shift: str = "none", labelled: bool = True) -> drift.Sample:
+    def span(self, rows: np.ndarray, shift: str = "none") -> drift.Sample:
         if shift == "missing class":
             rows = rows[self.labels[rows] != 7]
         whole = self.samples.get(shift, self.samples["none"])
-        found = counts(self.labels[rows]) if labelled else {}
-        return drift.Sample(found, whole.moments[rows], whole.features[rows])
+        return drift.Sample(counts(self.labels[rows]), whole.moments[rows], whole.features[rows])
 
 
 @pytest.fixture(scope="module")
-def world(pool):
-    return World(*pool)
+def world():
+    images, labels = digits.read()
+    return World(images[..., None], labels)
 
 
 def verdict(champion: drift.Sample, run: drift.Sample, random: np.random.Generator) -> str:
@@ -111,7 +105,7 @@ def test_lost_labels_are_drift():
 def test_images_of_one_colour():
     """Red without the least spread: zero would be divided by zero, and a difference by nothing."""
     grey = np.full((40, 8, 8, 1), 100, np.uint8)
-    same, lighter = sample(grey, np.zeros(0)), sample(grey + np.uint8(50), np.zeros(0))
+    same, lighter = described(grey), described(grey + np.uint8(50))
     assert verdict(same, same, np.random.default_rng(0)) == "none"
     assert one("pixel_moments", same, lighter).value == pytest.approx(50)
 
@@ -121,7 +115,7 @@ def test_colours_are_named():
     images = np.random.default_rng(0).integers(0, 100, (200, 8, 8, 3), np.uint8)
     greener = images.copy()
     greener[..., 1] += 100
-    found = one("pixel_moments", sample(images, np.zeros(0)), sample(greener, np.zeros(0)))
+    found = one("pixel_moments", described(images), described(greener))
     assert "brightness of green" in found.text
 
 
