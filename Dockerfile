@@ -13,14 +13,15 @@ RUN python -m venv /venv
 ENV PATH="/venv/bin:$PATH" PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 WORKDIR /build
-# The libraries first, in a layer of their own: a change of our code does not fetch gigabytes again. Only what says
-# which libraries are wanted is copied; the two empty packages let the installer read it.
-COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
+# The libraries first, in a layer of their own: a change of our code or README does not fetch gigabytes again. Only
+# what says which libraries are wanted is copied; empty files stand for the rest that the installer reads.
+COPY setup.cfg pyproject.toml constraints.txt ./
 RUN mkdir gan_components pipelines \
-    && touch gan_components/__init__.py pipelines/__init__.py \
+    && touch README.md LICENSE gan_components/__init__.py pipelines/__init__.py \
     && pip install -c constraints.txt ".${EXTRAS}" \
     && pip uninstall --yes gan-pipelines
 
+COPY README.md LICENSE ./
 COPY gan_components gan_components
 COPY pipelines pipelines
 # --no-deps: exactly the libraries of the layer above. The build directory of the first install must not leak in.
@@ -43,8 +44,8 @@ ENV PATH="/venv/bin:$PATH" \
     GAN_PIPELINES_ROOT=/data \
     HOME=/data \
     XDG_CACHE_HOME=/data/cache/xdg \
+    KERAS_HOME=/data/cache/keras \
     MPLCONFIGDIR=/tmp/matplotlib \
-    KERAS_HOME=/tmp/keras \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 

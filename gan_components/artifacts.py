@@ -14,11 +14,13 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from gan_components.errors import ArtifactError
+from gan_components.errors import ArtifactError, InputError
 from gan_components.fingerprints import Recipe, digest_file, digest_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+_WORK = ".work-"
+_TAKEN_OVER = "taken_over"
 
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, text)``: how a stage reports long work; it never prints."""
@@ -188,7 +190,7 @@ class PushedModel(Artifact):
 
 def work_path(out: Path, recipe: Recipe) -> Path:
     """Where the unfinished artifact of `recipe` lies, beside `out`."""
-    return out.with_name(f".work-{recipe.fingerprint}")
+    return out.with_name(f"{_WORK}{recipe.fingerprint}")
 
 
 def work_directory(out: Path, recipe: Recipe, *, resume: bool = False) -> Path:
@@ -204,6 +206,31 @@ def work_directory(out: Path, recipe: Recipe, *, resume: bool = False) -> Path:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     return work
+
+
+def take_over(unfinished: Path, out: Path, recipe: Recipe) -> None:
+    """Makes the unfinished work of another recipe that of `recipe`; :func:`taken_over` tells of it.
+
+    Raises:
+        InputError: it is no unfinished work of this stage, or `recipe` has some of its own.
+    """
+    work = work_path(out, recipe)
+    if not unfinished.is_dir() or unfinished.parent.resolve() != work.parent.resolve():
+        raise InputError(
+            f"{unfinished} is no unfinished work in {work.parent}; `gan-pipelines plan` names what there is. Work "
+            "that was taken over already goes on without --resume-from"
+        )
+    if work.exists():
+        raise InputError(f"{work} would be lost to {unfinished}; delete one of them")
+    write_atomically(unfinished / _TAKEN_OVER, unfinished.name.removeprefix(_WORK).encode())
+    unfinished.rename(work)
+    sync(work.parent)
+
+
+def taken_over(work: Path) -> str | None:
+    """The fingerprint under which the work in this directory was begun, if it was another."""
+    record = work / _TAKEN_OVER
+    return record.read_text() if record.exists() else None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -103,13 +103,16 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
+def picture(image: np.ndarray, *, scale: int = 1) -> Image.Image:
+    """One uint8 ``[H, W, C]`` image (C is 1 or 3) as PIL's, each pixel `scale` times as large."""
+    small = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    return small.resize((small.width * scale, small.height * scale), Image.Resampling.NEAREST)
+
+
 def png(image: np.ndarray, *, scale: int = 1) -> bytes:
-    """Encodes one uint8 ``[H, W, C]`` image (C is 1 or 3) as PNG, each pixel `scale` times as large."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    if scale > 1:
-        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    """Encodes :func:`picture` as PNG."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture(image, scale=scale).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

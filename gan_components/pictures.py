@@ -31,6 +31,7 @@ _DAMAGED = (
     LookupError,
     ArithmeticError,
     EOFError,
+    AssertionError,
     struct.error,
     zlib.error,
 )
@@ -51,6 +52,11 @@ def read(file: Path | bytes) -> Image.Image:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(f"{width} x {height} is {_TOO_LARGE}")
+            picture.load()
+            last_row = np.asarray(picture.crop((0, height - 1, width, height)))
+            may_end_early = picture.info.get("interlace") or not last_row.any()
+            if picture.format == "PNG" and may_end_early and _ends_early(_content(file)):
+                raise UnreadableError("its pixels end before its last row")
             ImageOps.exif_transpose(picture, in_place=True)
             return _plain(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -58,6 +64,29 @@ def read(file: Path | bytes) -> Image.Image:
     except _DAMAGED as error:
         reason = f"{type(error).__name__}: {error}"
         raise UnreadableError(reason.replace(str(file), file.name) if isinstance(file, Path) else reason) from None
+
+
+def _content(file: Path | bytes) -> bytes:
+    return file if isinstance(file, bytes) else file.read_bytes()
+
+
+def _ends_early(png: bytes) -> bool:
+    """Whether a PNG file holds fewer pixels than it declares. Pillow leaves the rest black and says nothing."""
+    width, height, depth, colour_type, _, _, interlace = struct.unpack(">2I5B", png[16:29])
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+    # Adam7, https://www.w3.org/TR/png-3/#8Interlace: first column, first row, and the steps from there.
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    missing = 0
+    for left, top, right, down in passes if interlace else [(0, 0, 1, 1)]:
+        columns, rows = -((left - width) // right), -((top - height) // down)
+        missing += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    inflate, place = zlib.decompressobj(), 8
+    while missing > 0 and place + 12 <= len(png):
+        length, kind = struct.unpack(">I4s", png[place : place + 8])
+        if kind == b"IDAT":
+            missing -= len(inflate.decompress(png[place + 8 : place + 8 + length], missing))
+        place += length + 12
+    return missing > 0
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:

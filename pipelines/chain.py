@@ -21,6 +21,7 @@ from gan_components.artifacts import (
     PushedModel,
     TrainedModel,
     no_progress,
+    take_over,
     write_atomically,
 )
 from gan_components.errors import ArtifactError, InputError
@@ -167,6 +168,8 @@ class Run:
         with self.workspace.lock(self.workspace.artifact_path(recipe)):
             artifact, reason = self.workspace.find(KINDS[stage], recipe, verify=self.request.verify)
             if artifact and self.request.force != stage:
+                if stage == "train" and self.request.resume_from:
+                    raise InputError("this training is done already; leave --resume-from out")
                 self.tracker.skipped(recipe)
                 self._done(Step(stage, "hit", reason, artifact.directory))
                 return artifact
@@ -206,9 +209,22 @@ class Run:
             from gan_components.training.stage import train
 
             given = self._given(recipe)
+            if self.request.resume_from:
+                take_over(self.request.resume_from, given["out"], recipe)
             workers.call(self.config, self.workspace, self.outcome, self._examples.directory, given["out"])
-            return train(self._examples, self.config.train, **given)
+            return train(self._examples, self.config.train, initial=self._initial(), **given)
         return self._evaluate(self._model, recipe)
+
+    def _initial(self) -> TrainedModel | None:
+        """What is in production, if training is to start from it."""
+        log = promotions.read_all(self.workspace.root, self.config.name)
+        if not self.config.train.warm_start or not log:
+            return None
+        directory = self.workspace.root / "artifacts" / "train" / log[-1].model_fingerprint
+        if not directory.exists():
+            _log.warning("starting from random weights: what is in production was not trained in this root")
+            return None
+        return TrainedModel.open(directory)
 
     def _evaluate(self, model: TrainedModel, recipe: Recipe) -> Evaluation:
         from gan_components.evaluation.stage import evaluate
@@ -333,6 +349,7 @@ class Run:
             root=self.workspace.root,
             tracking_uri=self.workspace.tracking_uri,
             mlflow_run_id=mlflow_run_id,
+            server=self.workspace.server,
         )
 
     @property

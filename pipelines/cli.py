@@ -1,5 +1,6 @@
 """The command line: nothing but parsing and printing. Results go to stdout, progress and logs to stderr."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -15,7 +16,16 @@ from rich.markup import escape
 
 from gan_components.errors import ArtifactError, InputError
 from gan_components.training.cluster import is_chief
-from pipelines import chain, config, production_commands, terminal, workers
+from pipelines import (
+    chain,
+    config,
+    production_commands,
+    sample_command,
+    schedule_command,
+    terminal,
+    workers,
+)
+from pipelines import doctor as check
 from pipelines.options import (
     Bless,
     ConfigName,
@@ -25,6 +35,7 @@ from pipelines.options import (
     Json,
     Only,
     Overrides,
+    ResumeFrom,
     Root,
     RunId,
     ServingRoot,
@@ -34,7 +45,7 @@ from pipelines.options import (
     workspace_at,
 )
 from pipelines.outcome import EXIT_CODES, Outcome, Request
-from pipelines.records import new_run_id
+from pipelines.records import new_run_id, write_summary
 
 app = typer.Typer(
     help="From images to a gated, registered, servable generator by one command.",
@@ -44,6 +55,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(production_commands.app)
+app.add_typer(sample_command.app)
+app.add_typer(schedule_command.app, name="schedule")
 
 
 @app.command(
@@ -63,21 +76,25 @@ def run(
     run_id: RunId = None,
     verify: Verify = False,
     bless: Bless = None,
+    resume_from: ResumeFrom = None,
     as_json: Json = False,
 ) -> None:
     """Ingest, train, evaluate, export: what is done already is not done again."""
     outcome = Outcome(run_id or new_run_id())
+    summarized_in: Path | None = None
     began = time.monotonic()
     try:
         settings = config.load(name, overrides or ())
-        request = Request(data, until, only, force, run_id, verify, weights, bless)
+        request = Request(data, until, only, force, run_id, verify, weights, bless, resume_from)
         workspace = workspace_at(root, serving_root)
         workspace.create()
         if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
             terminal.native_notes_to(workspace.run_directory(outcome.run_id) / "native.log")
         if not is_chief(settings.train.strategy):
+            # The chief's summary is the run's.
             code = workers.follow(settings, workspace, request, outcome)
         else:
+            summarized_in = workspace.run_directory(outcome.run_id)
             chain.Run(
                 config=settings,
                 workspace=workspace,
@@ -96,6 +113,12 @@ def run(
         terminal.err.print(outcome.error)
     except Exception as error:  # noqa: BLE001 (the process's edge: --json promises a document on failure too)
         code = _report(error, outcome, 1)
+    if summarized_in:
+        try:
+            write_summary(summarized_in, outcome)
+        except OSError as error:
+            terminal.say(error)
+            code = code or 1
     if as_json:
         typer.echo(json.dumps(outcome.document()))
     elif outcome.error is None:
@@ -202,6 +225,21 @@ def presets(as_json: Json = False) -> None:
         return
     for preset, line in rows.items():
         terminal.out.print(f"[bold]{preset:10}[/] {line}")
+
+
+@app.command(epilog="Example: gan-pipelines doctor --root /data/gan-runs")
+def doctor(root: Root = Path("gan-runs"), serving_root: ServingRoot = None, as_json: Json = False) -> None:
+    """Say what this machine can do for a pipeline, by trying it. Exit code 1 if none can run."""
+    found = []
+    for finding in check.findings(workspace_at(root, serving_root)):
+        found.append(finding)
+        if not as_json:
+            line = f"[bold]{finding.check:17}[/] {terminal.mark(finding.status)}  {escape(finding.text)}"
+            terminal.out.print(line, highlight=False, soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps({"findings": [dataclasses.asdict(finding) for finding in found]}))
+    if any(finding.status == "broken" for finding in found):
+        raise typer.Exit(1)
 
 
 @app.callback()

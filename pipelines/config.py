@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, Field, JsonValue, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from gan_components.errors import ConfigError
 from gan_components.evaluation.config import EvaluateConfig
-from gan_components.export.config import ExportConfig
+from gan_components.export.config import CANARY, ExportConfig
 from gan_components.ingestion.config import IngestConfig
 from gan_components.metrics.drift_limits import DriftConfig
 from gan_components.training.config import TrainConfig
@@ -40,6 +40,13 @@ class PipelineConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     export: ExportConfig
     # Read by the chain alone: it changes no artifact, only whether a run goes on.
     drift: DriftConfig = DriftConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _no_canary(cls, name: str) -> str:
+        if name.endswith(CANARY):
+            raise ValueError(f"must not end in {CANARY}, under which the candidate of another model is served")
+        return name
 
 
 def presets() -> dict[str, Path]:

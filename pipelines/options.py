@@ -26,9 +26,17 @@ Force = Annotated[Stage | None, typer.Option(help="Rebuild this stage.")]
 RunId = Annotated[str | None, typer.Option(help="Share one plan and MLflow run between tasks.")]
 Verify = Annotated[bool, typer.Option(help="Read every byte instead of trusting sizes and times.")]
 Bless = Annotated[str | None, typer.Option(metavar="WHY", help="Overrule failed checks of quality, on record.")]
+ResumeFrom = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Go on with unfinished training of other settings or code.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 
 def workspace_at(root: Path, serving_root: Path | None) -> Workspace:
     """The workspace that the options and the environment name."""
-    return Workspace.at(root, serving_root=serving_root, tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"))
+    return Workspace.at(
+        root,
+        serving_root=serving_root,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
+        server=os.environ.get("GAN_PIPELINES_SERVER"),
+    )

@@ -29,6 +29,7 @@ class Request:
         verify: read every byte instead of trusting sizes and times.
         weights: file of a published network's weights, which evaluation may need.
         bless: why failed checks of quality are overruled; None: they are not.
+        resume_from: unfinished training under other settings or code, to go on with knowingly.
 
     Raises:
         InputError: the flags do not go together, or the run id could leave its directory.
@@ -42,6 +43,7 @@ class Request:
     verify: bool = False
     weights: Path | None = None
     bless: str | None = None
+    resume_from: Path | None = None
 
     def __post_init__(self) -> None:
         if self.until and self.only:

@@ -1,4 +1,4 @@
-"""Commands that move what is in production: ``promote``, ``rollback``, ``history``."""
+"""Commands about what is in production: ``promote``, ``rollback``, ``history``, and ``gc`` of what is not."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from rich.markup import escape
 from gan_components.errors import InputError
 from gan_components.export import promotions
 from gan_components.export.destination import Destination
+from pipelines import gc as collection
 from pipelines import terminal
 from pipelines.options import Json, Root, ServingRoot, workspace_at
 
@@ -63,6 +64,39 @@ def history(model: Model, root: Root = Path("gan-runs"), as_json: Json = False) 
             terminal.out.print(escape(line), highlight=False, soft_wrap=True)
 
 
+@app.command(
+    epilog="Example: gan-pipelines gc --keep 5 --dry-run. Give --serving-root if the runs were given one: what "
+    "stands there is in use."
+)
+def gc(
+    keep: Annotated[
+        int, typer.Option(min=1, help="How many of the newest artifacts of each stage, runs and promotions stay.")
+    ] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")] = False,
+    root: Root = Path("gan-runs"),
+    serving_root: ServingRoot = None,
+    as_json: Json = False,
+) -> None:
+    """Delete artifacts that nothing in use reaches, and old runs."""
+    with terminal.edge(as_json=as_json) as document:
+        workspace = workspace_at(root, serving_root)
+        workspace.require_registry()
+        with collection.idle(workspace):
+            garbage = collection.find(workspace, keep=keep)
+            if not dry_run:
+                collection.delete(garbage)
+        total = sum(one.num_bytes for one in garbage)
+        document["deleted"] = [{"path": str(one.path), "bytes": one.num_bytes, "why": one.why} for one in garbage]
+        document |= {"bytes": total, "dry_run": dry_run}
+        if as_json:
+            return
+        for one in garbage:
+            line = f"{one.num_bytes:>15,}  {one.path.relative_to(workspace.root)}  {one.why}"
+            terminal.out.print(escape(line), highlight=False, soft_wrap=True)
+        said = "would be deleted" if dry_run else "deleted"
+        terminal.out.print(f"{total:>15,}  bytes in {len(garbage)} directories {said}", highlight=False)
+
+
 def _move(model: str, version: str, why: str, root: Path, serving_root: Path | None, *, as_json: bool) -> None:
     with terminal.edge(as_json=as_json) as document:
         from gan_components.export import production, registry
@@ -73,11 +107,9 @@ def _move(model: str, version: str, why: str, root: Path, serving_root: Path | N
             serving_root=workspace.serving_root,
             root=workspace.root,
             tracking_uri=workspace.tracking_uri,
+            server=workspace.server,
         )
-        database = workspace.root / "mlflow.db"
-        if destination.tracking_uri == f"sqlite:///{database}" and not database.exists():
-            # MLflow would make an empty one and find nothing in it.
-            raise InputError(f"there is no registry below {root}; check --root or MLFLOW_TRACKING_URI")
+        workspace.require_registry()
         number = version
         if not version.isdecimal():
             found = registry.by_alias(destination.tracking_uri, model, version)

@@ -1,9 +1,10 @@
-"""What the tasks of one scheduled run share: ``runs/<run-id>/run.json``.
+"""What stands in ``runs/<run-id>``: the plan that the tasks of one scheduled run share, and what came of it.
 
-The first task writes down the settings and the identity of the data; the others see the data as it did, even if
-files were added since, and log to the same MLflow run.
+The first task writes down the settings and the identity of the data in ``run.json``; the others see the data as it
+did, even if files were added since, and log to the same MLflow run. Each leaves its outcome in ``summary.json``.
 """
 
+import json
 import secrets
 import time
 from pathlib import Path
@@ -14,8 +15,9 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from gan_components.artifacts import write_atomically
 from gan_components.errors import ArtifactError, ConfigError
 from pipelines.config import PipelineConfig
+from pipelines.outcome import Outcome
 
-_FILE = "run.json"
+_FILE, _SUMMARY = "run.json", "summary.json"
 
 
 class RunRecord(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -57,6 +59,12 @@ class RunRecord(BaseModel, frozen=True, strict=True, extra="forbid"):
     def write(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory / _FILE, self.model_dump_json(indent=1).encode())
+
+
+def write_summary(directory: Path, outcome: Outcome) -> None:
+    """Keeps what ``run --json`` prints, for a scheduler to pick up: the last task's, where tasks share a run."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(directory / _SUMMARY, json.dumps(outcome.document(), indent=1).encode())
 
 
 def new_run_id() -> str:

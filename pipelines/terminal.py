@@ -19,11 +19,14 @@ from pipelines.outcome import Outcome, Step
 out = Console()
 err = Console(stderr=True)
 
-_MARKS = {
-    "hit": "[green]hit[/]",
-    "ran": "[cyan]ran[/]",
-    "miss": "[yellow]miss[/]",
-    "blocked": "[red]blocked[/]",
+_STYLES = {
+    "hit": "green",
+    "ran": "cyan",
+    "miss": "yellow",
+    "blocked": "red",
+    "ok": "green",
+    "limited": "yellow",
+    "broken": "red",
 }
 
 
@@ -83,9 +86,13 @@ def print_step(step: Step) -> None:
 
 def line(step: Step) -> str:
     """A step in one line, with rich's marks."""
-    mark = _MARKS.get(step.status, step.status)
     seconds = f" in {step.seconds:.0f} s" if step.seconds else ""
-    return f"[bold]{step.stage:8}[/] {mark}{seconds}  {escape(step.reason)}"
+    return f"[bold]{step.stage:8}[/] {mark(step.status)}{seconds}  {escape(step.reason)}"
+
+
+def mark(status: str) -> str:
+    """A status in its colour, with rich's marks."""
+    return f"[{_STYLES[status]}]{status}[/]" if status in _STYLES else status
 
 
 def print_outcome(outcome: Outcome, name: str, seconds: float) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gan_components import locks
-from gan_components.artifacts import Artifact, Manifest
+from gan_components.artifacts import MANIFEST, Artifact, Manifest
 from gan_components.errors import ArtifactError, InputError
 from gan_components.fingerprints import Recipe
 
@@ -27,20 +27,30 @@ class Workspace:
         root: ``artifacts/<stage>/<fingerprint>``, ``cache``, ``runs/<run-id>``, ``promotions``.
         serving_root: ``<model>/<version>`` and ``models.config``, as TF Serving reads them.
         tracking_uri: the MLflow server or store.
+        server: TF Serving's REST address, if one is to be asked; see ``Destination``.
     """
 
     root: Path
     serving_root: Path
     tracking_uri: str
+    server: str | None = None
 
     @classmethod
-    def at(cls, root: Path, *, serving_root: Path | None = None, tracking_uri: str | None = None) -> "Workspace":
+    def at(
+        cls,
+        root: Path,
+        *,
+        serving_root: Path | None = None,
+        tracking_uri: str | None = None,
+        server: str | None = None,
+    ) -> "Workspace":
         """Names the directories; makes none of them."""
         root = root.absolute()
         return cls(
             root=root,
             serving_root=(serving_root or root / "serving").absolute(),
             tracking_uri=tracking_uri or f"sqlite:///{root / 'mlflow.db'}",
+            server=server,
         )
 
     @property
@@ -64,6 +74,12 @@ class Workspace:
                     f"{directory} cannot be written to ({error.strerror}); choose another with --root or "
                     "--serving-root"
                 ) from None
+
+    def require_registry(self) -> None:
+        """Raises InputError if the root's own registry is meant and not there: MLflow would make an empty one."""
+        database = self.root / "mlflow.db"
+        if self.tracking_uri == f"sqlite:///{database}" and not database.exists():
+            raise InputError(f"there is no registry below {self.root}; check --root or MLFLOW_TRACKING_URI")
 
     def artifact_path(self, recipe: Recipe) -> Path:
         return self.root / "artifacts" / recipe.stage / recipe.fingerprint
@@ -90,7 +106,7 @@ class Workspace:
         others = [
             (len(reasons := recipe.differences(manifest.recipe)), -path.stat().st_mtime, reasons)
             for path in stage_directory.glob("*/manifest.json")
-            if not path.parent.name.startswith(".") and (manifest := _read(path)) is not None
+            if not path.parent.name.startswith(".") and (manifest := read_manifest(path.parent)) is not None
         ]
         reason = "; ".join(min(others)[2][:3]) if others else "never made in this root"
         if others and len(min(others)[2]) > 3:
@@ -99,7 +115,7 @@ class Workspace:
         if f".work-{recipe.fingerprint}" in unfinished:
             return f"{reason}; unfinished work will be resumed"
         if unfinished:
-            reason += f"; unfinished work of other settings: {stage_directory / unfinished[0]}"
+            reason += f"; unfinished work of other settings or code: {stage_directory / unfinished[0]}"
         return reason
 
     def lock(self, path: Path) -> AbstractContextManager[None]:
@@ -116,8 +132,9 @@ class Workspace:
             )
 
 
-def _read(path: Path) -> Manifest | None:
+def read_manifest(directory: Path) -> Manifest | None:
+    """What an artifact says of itself, its files unseen; None if it says nothing that can be read."""
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json((directory / MANIFEST).read_bytes())
     except (OSError, ValueError):  # pydantic's ValidationError is a ValueError
         return None

@@ -67,3 +67,8 @@ def call(
         cwd=root.parent,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def summary(result: Result, root: Path) -> dict:
+    """What the run left for its scheduler."""
+    return json.loads((root / "runs" / result.document["run_id"] / "summary.json").read_text())

@@ -81,7 +81,7 @@ def main() -> None:
     tf.config.experimental.enable_op_determinism()
     config, source = TrainConfig.model_validate_json(arguments.section), data.load(arguments.data)
     gan = build(config, source, seed=arguments.seed)
-    start_step = checkpoints.restore_latest(gan, arguments.checkpoints) if arguments.checkpoints else 0
+    start_step = (arguments.checkpoints and checkpoints.restore_latest(gan, arguments.checkpoints)) or 0
 
     question = turns.wait() or {}
     description = {

@@ -8,6 +8,9 @@ from pydantic import BaseModel, Field, field_validator
 from gan_components.artifacts import Evaluation, TrainedModel
 from gan_components.fingerprints import Recipe
 
+CANARY = "_canary"
+"""Ends the name under which a server offers a model's candidate."""
+
 
 class ExportConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     """How a blessed generator goes into production."""
@@ -23,6 +26,10 @@ class ExportConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
 
     warmup_batch_sizes: tuple[int, ...] = Field((1, 8, 32), min_length=1, max_length=100)
     """Batch sizes that the server tries before it takes traffic: those of its ``allowed_batch_sizes``."""
+
+    keep_versions: int = Field(5, ge=1)
+    """How many of the newest serving directories stay; older ones go unless an alias or ``models.config`` names
+    them."""
 
     @field_validator("warmup_batch_sizes")
     @classmethod

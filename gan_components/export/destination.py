@@ -15,6 +15,8 @@ class Destination:
         tracking_uri: MLflow's store or server.
         mlflow_run_id: the run that the model is logged under; None makes one.
         base_path: the model's directory as the server sees it; None: as this machine sees it.
+        server: address of TF Serving's REST API, such as ``http://localhost:8501``, to ask what is available;
+            None: nobody is asked.
     """
 
     model_name: str
@@ -23,3 +25,4 @@ class Destination:
     tracking_uri: str
     mlflow_run_id: str | None = None
     base_path: str | None = None
+    server: str | None = None

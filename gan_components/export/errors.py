@@ -1,4 +1,4 @@
-"""The two ways an export fails that are not the user's input."""
+"""The ways an export, a registry or a server fails that are not the user's input."""
 
 
 class InfraValidationError(RuntimeError):
@@ -7,3 +7,11 @@ class InfraValidationError(RuntimeError):
 
 class RegistryError(RuntimeError):
     """The MLflow registry gave no usable answer; what was done before is kept (exit code 1)."""
+
+
+class ServerError(RuntimeError):
+    """A model server gave no usable answer; what was done before is kept (exit code 1)."""
+
+
+class BusyError(ServerError):
+    """A model server that may answer a little later: out of reach, overloaded or too slow."""

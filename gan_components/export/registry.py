@@ -9,6 +9,7 @@ client that is told its address.
 
 import importlib.metadata
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,13 +21,15 @@ from urllib.parse import urlsplit
 import numpy as np
 from filelock import FileLock
 
+from gan_components.errors import InputError
 from gan_components.export import mlflow_environment
 from gan_components.export.destination import Destination
 from gan_components.export.errors import RegistryError
 
 mlflow_environment.set_defaults()
 
-import mlflow.pyfunc  # noqa: E402 (reads the environment when it is imported)
+import mlflow.artifacts  # noqa: E402 (reads the environment when it is imported)
+import mlflow.pyfunc  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus  # noqa: E402
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
@@ -41,6 +44,8 @@ CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 
 _log = logging.getLogger(__name__)
 _PYFUNC_MODEL = Path(__file__).with_name("pyfunc_model.py")
+# Of the artifacts that `pyfunc_model.py` reads.
+_GENERATOR = "generator"
 _REQUIREMENTS = ("mlflow", "numpy", "tensorflow")
 
 
@@ -106,14 +111,36 @@ def by_alias(tracking_uri: str, name: str, alias: str) -> Version | None:
     """
     client = connect(tracking_uri)
     with _explained(tracking_uri):
-        try:
-            # Asking for the alias itself says INVALID_PARAMETER_VALUE for "no such alias" and for more.
-            version = _aliases(client, name).get(alias)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
-            raise
+        version = _aliases(client, name).get(alias)
+        # An alias of a version that vanished is an error, not "no champion": the gate would let anything pass.
         return _version(client.get_model_version(name, version)) if version else None
+
+
+def aliased(tracking_uri: str, name: str) -> dict[str, Version]:
+    """Every alias of a registered model and the version it points to; empty for a model that is not registered.
+
+    Raises:
+        RegistryError: the registry did not answer, or an alias points to a version that vanished.
+    """
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        aliases = _aliases(client, name)
+        versions = {number: _version(client.get_model_version(name, number)) for number in set(aliases.values())}
+        return {alias: versions[number] for alias, number in sorted(aliases.items())}
+
+
+def model_names(tracking_uri: str) -> list[str]:
+    """Every registered model, also those of other pipelines that share the registry."""
+    client = connect(tracking_uri)
+    with _explained(tracking_uri):
+        names: list[str] = []
+        token = None
+        while True:
+            page = client.search_registered_models(max_results=100, page_token=token)
+            names += [model.name for model in page]
+            token = page.token
+            if not token:
+                return names
 
 
 def by_number(tracking_uri: str, name: str, version: str) -> Version | None:
@@ -126,6 +153,35 @@ def by_number(tracking_uri: str, name: str, version: str) -> Version | None:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+
+
+def download(tracking_uri: str, wanted: str, directory: Path) -> Path:
+    """Fetches a registered generator's SavedModel into a directory.
+
+    Args:
+        tracking_uri: the registry.
+        wanted: ``NAME@ALIAS`` or ``NAME/VERSION``.
+        directory: exists.
+
+    Returns:
+        The SavedModel's own directory below it.
+
+    Raises:
+        InputError: no such version.
+        RegistryError: the registry did not answer.
+    """
+    found = re.fullmatch("([^@/]+)(?:@([^@/]+)|/([0-9]+))", wanted)
+    if not found:
+        raise InputError(f"models:/{wanted} names no version; expected models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, number = found.groups()
+    version = by_alias(tracking_uri, name, alias) if alias else by_number(tracking_uri, name, number)
+    if version is None:
+        raise InputError(f"the registry has no models:/{wanted}; see `gan-pipelines history {name}`")
+    with _explained(tracking_uri):
+        source = connect(tracking_uri).get_model_version_download_uri(name, version.version)
+        path = mlflow.artifacts.download_artifacts(source, dst_path=str(directory), tracking_uri=tracking_uri)
+        flavour = Model.load(path).flavors["python_function"]
+    return Path(path) / flavour["artifacts"][_GENERATOR]["path"]
 
 
 def register(
@@ -147,6 +203,10 @@ def register(
     with _explained(uri):
         same = f"name = '{name}' and tags.fingerprint = '{tags['fingerprint']}'"
         for found in client.search_model_versions(same):
+            if found.tags.get("serving_version") != tags.get("serving_version"):
+                # Its directory was retired, and it was pushed anew under another number.
+                client.set_model_version_tag(name, found.version, "serving_version", tags["serving_version"])
+                found = client.get_model_version(name, found.version)
             return _version(found)
         _create_registered_model(client, name)
         run_id = destination.mlflow_run_id or _own_run(client, destination, tags["fingerprint"])
@@ -205,8 +265,15 @@ def experiment(client: MlflowClient, destination: Destination) -> str:
 
 
 def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    try:
+        # Asking for one alias says INVALID_PARAMETER_VALUE for "no such alias" and for more.
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
     # Some stores give version numbers as text, others as integers.
-    return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    return {alias: str(version) for alias, version in aliases.items()}
 
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:
@@ -262,7 +329,7 @@ def _save_pyfunc(path: Path, saved_model: Path, model: LoggedModel, run_id: str)
         mlflow.pyfunc.save_model(
             str(path),
             python_model=str(_PYFUNC_MODEL),
-            artifacts={"generator": str(saved_model)},
+            artifacts={_GENERATOR: str(saved_model)},
             signature=_signature(),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
             mlflow_model=Model(

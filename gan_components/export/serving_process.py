@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import JsonValue
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from gan_components.export import serving_child
+from gan_components.export import metagraph, serving_child
+from gan_components.export.errors import InfraValidationError
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,31 @@ def ask(
             arrays=dict(np.load(job / "answers.npz", allow_pickle=False)),
             strings={key: [base64.b64decode(s) for s in texts] for key, texts in answer["strings"].items()},
         )
+
+
+def try_out(timeout_seconds: float = 60.0) -> None:
+    """Has a fresh process load and ask the smallest SavedModel there is.
+
+    Raises:
+        InfraValidationError: it gave no answer, or a wrong one.
+    """
+    import tensorflow as tf
+
+    class Increment(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+        def __call__(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"next": number + 1}
+
+    with tempfile.TemporaryDirectory(prefix="try-out-") as directory:
+        module = Increment()
+        tf.saved_model.save(module, directory, {"serving_default": module.__call__})
+        signatures = metagraph.signatures(metagraph.read(Path(directory)))
+        request = Request("first", "serving_default", {"number": np.array([41])})
+        answers = ask(Path(directory), signatures, [request], timeout_seconds)
+    if answers.failed:
+        raise InfraValidationError(f"a SavedModel is not served here: {': '.join(answers.failed)}")
+    if answers.arrays["first/next"].tolist() != [42]:
+        raise InfraValidationError(f"a served x + 1 says {answers.arrays['first/next']} for 41")
 
 
 def _write_job(

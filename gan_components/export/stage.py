@@ -21,6 +21,7 @@ from gan_components.export import (
     production,
     promotions,
     registry,
+    server_settings,
     serving_directory,
     warmup,
 )
@@ -62,6 +63,7 @@ def export(
         NotBlessedError: the gate did not bless this generator.
         InfraValidationError: a server could not serve it; nothing was pushed.
         RegistryError: MLflow did not answer; running again goes on from there.
+        ServerError: the generator is in production, but the server that was asked does not serve it.
     """
     if blessing.get("blessed") is not True:
         raise NotBlessedError(
@@ -90,6 +92,7 @@ def export(
             above=promotions.highest_version(destination.root, destination.model_name),
         )
         path = destination.serving_root / destination.model_name / str(version)
+        server_settings.write(destination, config.warmup_batch_sizes)
         progress(2, _STEPS, "registering")
         registered = registry.register(
             destination,
@@ -99,6 +102,7 @@ def export(
         )
         progress(3, _STEPS, "promoting" if config.promote == "auto" else "waiting for `promote`")
         _promote(destination, registered, model, config, blessing)
+        production.retire(destination, config.keep_versions)
 
     progress(4, _STEPS, "writing the record")
     shutil.rmtree(servable)

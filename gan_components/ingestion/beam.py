@@ -25,7 +25,7 @@ from gan_components.artifacts import Progress, write_atomically
 from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
 from gan_components.images import png
-from gan_components.ingestion import identity, near_duplicates
+from gan_components.ingestion import identity, near_duplicates, validation
 from gan_components.ingestion.config import BeamConfig, Fraction, IngestConfig
 from gan_components.ingestion.sources import Chunk, Item, Source
 from gan_components.ingestion.statistics import SPLITS, Row, Summary
@@ -41,6 +41,8 @@ class Converted:
         held_out: whether it belongs to ``holdout``.
         name: of the source file.
         source_size: width and height before fitting.
+        source_channels: 1 or 3, before conversion.
+        near_blank: whether the canonical pixels show next to nothing.
         sums, squares: over the canonical pixels, by channel, those of the second domain last; integers, so
             that no order of adding shows.
         thumbnail: see :mod:`gan_components.ingestion.near_duplicates`.
@@ -53,6 +55,8 @@ class Converted:
     held_out: bool
     name: str
     source_size: tuple[int, int]
+    source_channels: int
+    near_blank: bool
     sums: list[int]
     squares: list[int]
     thumbnail: np.ndarray
@@ -137,7 +141,10 @@ def convert(
 
 def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets: int) -> tuple[int, Converted]:
     content = item.content
-    picture = pictures.read(content) if isinstance(content, Path) else pictures.from_array(content)
+    if isinstance(content, pictures.UnreadableError):
+        raise content
+    picture = pictures.from_array(content) if isinstance(content, np.ndarray) else pictures.read(content)
+    validation.check_size(picture, config.min_side_pixels)
     pixels = pictures.canonical(picture, size=config.size, channels=config.channels, fit=config.fit)
     pixels2 = SECOND_DOMAINS[config.second_domain](pixels) if config.second_domain else None
     key = identity.pixel_key(pixels)
@@ -153,6 +160,8 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool, num_buckets:
         held_out=held_out,
         name=item.name,
         source_size=picture.size,
+        source_channels=len(picture.getbands()),
+        near_blank=validation.is_near_blank(pixels),
         sums=columns.sum(0).tolist(),
         squares=(columns**2).sum(0).tolist(),
         thumbnail=near_duplicates.thumbnail(pixels),
@@ -186,9 +195,11 @@ def write(bucket: int, found: Iterable[Converted | Rejected], *, out: Path) -> N
             id2=key2.hex() if (key2 := copies[0].key2) else None,
             label=min(labels, key=lambda label: -1 if label is None else label),
             sources=sorted(copy.name for copy in copies),
+            near_blank=copies[0].near_blank,
         )
         summary.rows.append(row)
-        summary.count(row.split, copies[0].sums, copies[0].squares, copies[0].source_size)
+        first = copies[0]
+        summary.count(row.split, first.sums, first.squares, first.source_size, first.source_channels)
         summary.num_label_conflicts += len(labels) > 1
         summary.num_on_both_sides += len(sides) > 1
         thumbnails.append(copies[0].thumbnail)

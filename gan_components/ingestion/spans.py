@@ -79,7 +79,7 @@ def folders(data: str | None, spans: Window | Range | None) -> list[Folder]:
                 f"ingest.spans chooses among numbered or dated folders, but --data is {data}; give a pattern such "
                 "as --data 'data/{SPAN}' or 'data/{YYYY}-{MM}-{DD}', or leave ingest.spans out"
             )
-        return [Folder("", files.directory(data))]
+        return [Folder("", files.image_directory(data))]
     found = _find(data)
     dated = "{DD}" in data
     first, last = _bounds(max(found), spans or Window(), dated=dated)
@@ -93,6 +93,18 @@ def folders(data: str | None, spans: Window | Range | None) -> list[Folder]:
             f"{data} has no span from {wanted}, of {len(found)} from {there}; change ingest.spans or add images"
         )
     return [Folder(f"{_text(span, dated=dated)}/", files.directory(str(found[span]))) for span in chosen]
+
+
+def label_table(folders: list[Folder], how: str | None) -> File | None:
+    """The file with the labels of these folders' images, if there is one.
+
+    Raises:
+        InputError: several spans, each of which might have one.
+    """
+    tables = [table for folder in folders if (table := files.label_file(folder.root, how))]
+    if tables and len(folders) > 1:
+        raise InputError(f"{tables[0].path} goes with one span at a time; use one sub-folder a class")
+    return tables[0] if tables else None
 
 
 def _bounds(latest: int, spans: Window | Range, *, dated: bool) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The first stage: a source becomes Examples."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from gan_components.artifacts import Examples, Progress, no_progress, work_directory
 from gan_components.errors import InputError
 from gan_components.examples import DATASET, Properties
-from gan_components.ingestion import beam, dataset, near_duplicates
+from gan_components.ingestion import beam, dataset, near_duplicates, validation
 from gan_components.ingestion.config import IngestConfig, recipe
 from gan_components.ingestion.sources import Source, open_source
 from gan_components.ingestion.statistics import (
@@ -20,6 +21,8 @@ from gan_components.ingestion.statistics import (
     content_digest,
     statistics,
 )
+
+logger = logging.getLogger(__name__)
 
 _SHARD_BYTES = 128 * 2**20
 _MIN_PER_SPLIT = 2
@@ -66,6 +69,8 @@ def ingest(
     except InputError:
         shutil.rmtree(work)
         raise
+    for words in validation.anomalies(summary, num_near_duplicates=len(alike)):
+        logger.warning("%s", words)
     progress(source.num_items, source.num_items, "images converted")
     train, holdout = (summary.of_split(split) for split in SPLITS)
     properties = Properties(
@@ -104,6 +109,7 @@ def _converted(
     for bucket in buckets.values():
         summary.add(bucket)
     _check(summary, config)
+    validation.check(summary, source.class_names, config.expect)
     thumbnails = np.concatenate([np.load(parts / f"{name}.npy") for name in buckets])
     features = dataset.features(config.image_shape, source.class_names, config.second_domain)
     dataset.assemble(parts, buckets, work / DATASET, features)
@@ -159,6 +165,7 @@ def _write_descriptions(
             "image": image,
             "image2": image | {"made_of_image_by": config.second_domain} if config.second_domain else None,
             "label": {"dtype": "int64", "classes": source.class_names} if source.class_names else None,
+            "expect": validation.observed(summary, source.class_names),
             "id": "SHA-256 of height, width and channels as little-endian uint32 and the pixels, in hexadecimal",
         },
     )

@@ -18,6 +18,7 @@ class Row(BaseModel, frozen=True, strict=True, extra="forbid"):
     Attributes:
         id: hexadecimal key of the image.
         id2: hexadecimal key of the image in the second domain; None if there is none.
+        near_blank: see :func:`gan_components.ingestion.validation.is_near_blank`.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Row(BaseModel, frozen=True, strict=True, extra="forbid"):
     split: Literal["train", "holdout"]
     label: int | None
     sources: list[str]
+    near_blank: bool
 
 
 class Summary(BaseModel, strict=True, extra="forbid"):
@@ -35,6 +37,7 @@ class Summary(BaseModel, strict=True, extra="forbid"):
         rejected: name and reason of each picture in quarantine.
         sums, squares: over the pixels of a split, by channel, those of the second domain last.
         source_sizes: how many records came from pictures of each size, ``WxH``.
+        source_channels: the same of each number of channels, 1 or 3.
         num_label_conflicts: records whose copies had different labels.
         num_on_both_sides: records which the source has in ``train`` and in the split held out.
     """
@@ -44,15 +47,17 @@ class Summary(BaseModel, strict=True, extra="forbid"):
     sums: dict[str, list[int]] = {}
     squares: dict[str, list[int]] = {}
     source_sizes: dict[str, int] = {}
+    source_channels: dict[str, int] = {}
     num_label_conflicts: int = 0
     num_on_both_sides: int = 0
 
-    def count(self, split: str, sums: list[int], squares: list[int], size: tuple[int, int]) -> None:
-        """Adds one record's pixels and size."""
+    def count(self, split: str, sums: list[int], squares: list[int], size: tuple[int, int], channels: int) -> None:
+        """Adds one record's pixels, and the size and channels of its picture."""
         _add(self.sums, split, sums)
         _add(self.squares, split, squares)
         name = f"{size[0]}x{size[1]}"
         self.source_sizes[name] = self.source_sizes.get(name, 0) + 1
+        self.source_channels[str(channels)] = self.source_channels.get(str(channels), 0) + 1
 
     def add(self, other: "Summary") -> None:
         """Adds another summary to this one."""
@@ -62,6 +67,7 @@ class Summary(BaseModel, strict=True, extra="forbid"):
             _add(self.sums, split, other.sums[split])
             _add(self.squares, split, other.squares[split])
         self.source_sizes = dict(Counter(self.source_sizes) + Counter(other.source_sizes))
+        self.source_channels = dict(Counter(self.source_channels) + Counter(other.source_channels))
         self.num_label_conflicts += other.num_label_conflicts
         self.num_on_both_sides += other.num_on_both_sides
 
@@ -111,7 +117,9 @@ def statistics(
         "num_near_duplicates": num_near_duplicates,
         "num_label_conflicts": summary.num_label_conflicts,
         "num_on_both_sides": summary.num_on_both_sides,
+        "num_near_blank": sum(row.near_blank for row in summary.rows),
         "source_sizes": dict(sorted(summary.source_sizes.items())),
+        "source_channels": dict(sorted(summary.source_channels.items())),
         "splits": {split: _of_split(summary, split, image_shape, class_names) for split in SPLITS},
     }
 

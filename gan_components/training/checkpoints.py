@@ -6,8 +6,10 @@ seen under its final name, so there is nothing to fall back from, and damage tha
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from gan_components.artifacts import sync
@@ -15,6 +17,7 @@ from gan_components.errors import ArtifactError
 from gan_components.training.gan import GAN
 
 _PARTIAL = ".partial"
+_NETWORKS = ("generator", "discriminator", "ema_generator")
 
 
 def save(gan: GAN, directory: Path, *, keep: int) -> Path:
@@ -36,18 +39,18 @@ def save(gan: GAN, directory: Path, *, keep: int) -> Path:
     return final
 
 
-def restore_latest(gan: GAN, directory: Path) -> int:
+def restore_latest(gan: GAN, directory: Path) -> int | None:
     """Loads the newest checkpoint in `directory`, if there is one.
 
     Returns:
-        Finished steps: 0 without a checkpoint.
+        Finished steps; None without a checkpoint.
 
     Raises:
         ArtifactError: it does not hold exactly the state of `gan`, or cannot be read.
     """
     complete = _complete(directory)
     if not complete:
-        return 0
+        return None
     try:
         # Without the assertion a value that finds no variable (an optimizer not built yet) is dropped in
         # silence, and training goes on from the wrong state.
@@ -58,6 +61,22 @@ def restore_latest(gan: GAN, directory: Path) -> int:
             "delete it to resume from the one before"
         ) from error
     return int(gan.step.numpy())
+
+
+def load_networks(gan: GAN, directory: Path) -> None:
+    """Gives `gan` the networks of the newest checkpoint in `directory`, and nothing else of it.
+
+    Raises:
+        ArtifactError: it does not hold such networks, or cannot be read.
+    """
+    newest = _complete(directory)[-1]
+    checkpoint = tf.train.Checkpoint(**_variables(gan, _NETWORKS))
+    try:
+        status = checkpoint.read(str(newest / "state"))
+        status.assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ArtifactError(f"checkpoint {newest} does not hold these networks or is damaged: {error}") from error
+    status.expect_partial()
 
 
 def prune(directory: Path, *, keep: int) -> None:
@@ -74,19 +93,16 @@ def _complete(directory: Path) -> list[Path]:
 
 
 def _checkpoint(gan: GAN) -> tf.train.Checkpoint:
-    # Lists of variables, not the networks: what TensorFlow finds of a Keras model leaves out the layers that
-    # a model keeps in a list, without a word.
-    holders = {
-        "generator": gan.generator,
-        "discriminator": gan.discriminator,
-        "ema_generator": gan.ema_generator,
-        "d_optimizer": gan.d_optimizer,
-        "g_optimizer": gan.g_optimizer,
-    }
     return tf.train.Checkpoint(
-        **{name: list(holder.variables) for name, holder in holders.items()},
+        **_variables(gan, (*_NETWORKS, "d_optimizer", "g_optimizer")),
         step=gan.step,
         ada_p=gan.ada_p,
         ada_signs=gan.ada_signs,
         windows={name: metric.variables for name, metric in gan.windows.items()},
     )
+
+
+def _variables(gan: GAN, names: Sequence[str]) -> dict[str, list[keras.Variable]]:
+    # Lists of variables, not the networks: what TensorFlow finds of a Keras model leaves out the layers that
+    # a model keeps in a list, without a word.
+    return {name: list(getattr(gan, name).variables) for name in names}

@@ -94,6 +94,9 @@ class TrainConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     # Measures a classifier's Fréchet distance to a fixed tenth of the training images, and serves the best
     # generator measured instead of the last; null: never.
     quality_interval_steps: int | None = Field(None, gt=0)
+    # Starts from the networks of the generator in production, if they are alike, instead of random ones. No part
+    # of the fingerprint: it is used when there is another reason to train, and is none itself.
+    warm_start: bool = False
     # How often a training that diverged may go back to its last checkpoint and on with half the learning
     # rates and other random numbers.
     max_rollbacks: int = Field(0, ge=0, le=2)
@@ -122,6 +125,12 @@ class TrainConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
                 f"augment ada goes with the losses {', '.join(SIGNED)}, not with {self.loss}, whose logits have "
                 "no zero that means 'cannot tell'; use diffaugment"
             )
+        if self.warm_start and self.growth:
+            raise ValueError("warm_start does not go with growth, which begins at 4x4 pixels; set growth to null")
+        if self.warm_start and self.strategy == "multi_worker":
+            raise ValueError(
+                "warm_start does not go with strategy multi_worker; use mirrored, or warm_start: false"
+            )
         if self.growth and self.network.name not in GROWING:
             raise ValueError(f"growth goes with the networks {', '.join(GROWING)}, not with {self.network.name}")
         return self
@@ -129,4 +138,6 @@ class TrainConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
 
 def recipe(examples: Examples, config: TrainConfig, *, seed: int) -> Recipe:
     """What decides the content of the TrainedModel that `config` makes of `examples`."""
-    return Recipe.of("train", "training", config, {"examples": examples.content_digest}, seed)
+    # What is in production enters no fingerprint.
+    canonical = config.model_copy(update={"warm_start": False})
+    return Recipe.of("train", "training", canonical, {"examples": examples.content_digest}, seed)

@@ -30,6 +30,7 @@ from gan_components.training import (
     players,
     quality,
     rollbacks,
+    warm_start,
 )
 from gan_components.training import config as training_config
 from gan_components.training.config import TrainConfig
@@ -47,6 +48,7 @@ def train(
     seed: int,
     cache: Path,
     progress: Progress = no_progress,
+    initial: TrainedModel | None = None,
 ) -> TrainedModel:
     """Trains a generator and seals its moving average as a SavedModel.
 
@@ -60,6 +62,7 @@ def train(
         seed: of the initial weights, the order of the data, latents and labels.
         cache: root of what stages share; training keeps nothing there.
         progress: told the finished steps, the losses and images/s.
+        initial: whose networks to start from, if they are alike; None: random weights.
 
     Raises:
         InputError: fewer images than a batch, or a shape that the network cannot make.
@@ -80,7 +83,10 @@ def train(
         )
         return [*_watchers(gan, examples, description, config, seed=seed, work=work, cache=cache), report]
 
-    gan, taken = _trained(examples, description, config, seed=seed, work=work, watchers=watchers)
+    def begin(gan: GAN) -> None:
+        warm_start.begin(gan, initial, description, config, work)
+
+    gan, taken = _trained(examples, description, config, seed=seed, work=work, begin=begin, watchers=watchers)
     best = quality.restore_best(gan, work / "best") if config.quality_interval_steps else None
     monitors.check_finite(gan.ema_generator, step=config.num_steps)
     checkpoints.prune(work / "checkpoints", keep=1)
@@ -95,6 +101,8 @@ def train(
             "num_steps": config.num_steps,
             "rollbacks": taken,
             "best": best,
+            "started_from": warm_start.started_from(work),
+            "taken_over": artifacts.taken_over(work),
         },
         content_digest=_content_digest(gan.ema_generator, description),
     )
@@ -122,6 +130,7 @@ def _trained(
     seed: int,
     work: Path,
     watchers: Callable[[GAN], list[keras.callbacks.Callback]],
+    begin: Callable[[GAN], None] = lambda gan: None,
 ) -> tuple[GAN, list[dict[str, JsonValue]]]:
     """Players that have taken all steps, and the roll-backs on the way."""
     # Process-wide: TensorFlow has no narrower switch. It is what makes a resumed run end with the same bits,
@@ -133,7 +142,9 @@ def _trained(
         with strategy.scope():
             gan = players.build(description, config, seed=seed, retry=len(taken))
         start_step = checkpoints.restore_latest(gan, work / "checkpoints")
-        if start_step:
+        if start_step is None:
+            begin(gan)
+        else:
             logger.info("resuming from step %d of %d", start_step, config.num_steps)
         try:
             _fit(gan, examples, config, watchers(gan), seed=players.stream_seed(seed, len(taken)), work=work)

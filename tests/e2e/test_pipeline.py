@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commandline import OFFLINE, QUICK, Result, call, environment
+from tests.commandline import OFFLINE, QUICK, Result, call, environment, summary
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +40,7 @@ def test_first_run_pushes(first, root):
     assert versions(root) == [str(document["pushed"]["version"])] == ["1"]
     assert document["metrics"]["fd_classifier"]["protocol"].endswith("_holdout_classifier")
     assert all(check["passed"] for check in document["blessing"]["checks"])
+    assert summary(first, root) == document
 
 
 def test_an_undertrained_but_honest_model_passes_the_memorization_check(first):
@@ -165,6 +166,7 @@ def test_a_worse_model_is_blocked_and_stays_blocked(first, root):
         assert blocked.document["verdict"] == "blocked"
         assert blocked.statuses["export"] == "blocked"
         assert "champion" in blocked.document["blessing"]["reason"]
+        assert summary(blocked, root) == blocked.document
     assert versions(root) == ["1", "2"]
 
 

@@ -94,8 +94,11 @@ def test_killed_and_still_the_same_generator(tmp_path):
     assert registered.stdout.strip() == "['1']"
 
 
-def test_sigterm_saves_a_checkpoint_and_exits_143(tmp_path):
-    """Red if the handler is left out: the process would die at once, with nothing saved."""
+def test_sigterm_saves_a_checkpoint_that_other_settings_may_take_over(tmp_path):
+    """Red if the handler is left out: the process would die at once, with nothing saved.
+
+    Red too if the work of other settings is resumed unasked, or taken over without a word in the manifest.
+    """
     root = tmp_path / "root"
     sets = [*QUICK, "train.num_steps=100000", "train.checkpoint_interval_steps=100000"]
     process = subprocess.Popen(
@@ -115,4 +118,15 @@ def test_sigterm_saves_a_checkpoint_and_exits_143(tmp_path):
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 143, [*said, stderr]
     assert json.loads(stdout)["verdict"] == "failed"
-    assert len(list(root.glob("artifacts/train/.work-*/checkpoints/step-*"))) == 1
+    (checkpoint,) = root.glob("artifacts/train/.work-*/checkpoints/step-*")
+    work = checkpoint.parents[1]
+    steps = int(checkpoint.name.removeprefix("step-"))
+    sets = [*sets, f"train.num_steps={steps + 2}", "train.log_interval_steps=4"]
+    resumed = call("run", "digits", "--until", "train", "--resume-from", str(work), root=root, sets=sets)
+    assert resumed.code == 0, resumed.stderr
+    assert f"resuming from step {steps} of {steps + 2}" in resumed.stderr
+    trained = Path(next(step["artifact"] for step in resumed.document["stages"] if step["stage"] == "train"))
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert manifest["properties"]["taken_over"] == work.name.removeprefix(".work-")
+    again = call("run", "digits", "--until", "train", "--resume-from", str(work), root=root, sets=sets)
+    assert again.code == 2 and "leave --resume-from out" in again.document["error"]

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from gan_components import artifacts
 from gan_components.artifacts import Examples, TrainedModel
-from gan_components.errors import ArtifactError
+from gan_components.errors import ArtifactError, InputError
 from gan_components.fingerprints import Recipe
 
 
@@ -112,3 +112,19 @@ def test_work_directory_starts_empty_unless_resumed(tmp_path):
     (work / "left over").touch()
     assert (artifacts.work_directory(tmp_path / "a", recipe(), resume=True) / "left over").exists()
     assert not list(artifacts.work_directory(tmp_path / "a", recipe()).iterdir())
+
+
+def test_unfinished_work_is_taken_over_once_and_told(tmp_path):
+    """Red if the record is left out, or work of another place or work that would be lost is taken."""
+    unfinished = artifacts.work_directory(tmp_path / "a", recipe(seed=1))
+    (unfinished / "file.txt").touch()
+    out = tmp_path / "b"
+    with pytest.raises(InputError, match="no unfinished work"):
+        artifacts.take_over(tmp_path / "elsewhere" / unfinished.name, out, recipe())
+    artifacts.take_over(unfinished, out, recipe())
+    work = artifacts.work_directory(out, recipe(), resume=True)
+    assert (work / "file.txt").exists()
+    assert artifacts.taken_over(work) == recipe(seed=1).fingerprint
+    again = artifacts.work_directory(tmp_path / "a", recipe(seed=2))
+    with pytest.raises(InputError, match="would be lost"):
+        artifacts.take_over(again, out, recipe())

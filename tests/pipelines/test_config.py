@@ -34,6 +34,7 @@ def test_presets_say_what_to_expect(name):
         ("trian.batch_size=1", "unknown key 'trian', did you mean 'train'"),
         ("schema=0", "schema"),
         ("name=Has Spaces", "name"),
+        ("name=digits_canary", "name: .*must not end in _canary"),
         ("train", "KEY=VALUE"),
         ("name.first=x", "'name' is not a section"),
         ("seed=[", "not valid YAML"),

@@ -47,17 +47,21 @@ def state(destination) -> dict:
     client = registry.connect(destination.tracking_uri)
     champion = registry.champion(destination.tracking_uri, name)
     entries = {e.name: e for e in serving_directory.read_models_config(root).model_config_list.config}
-    served = entries[name].model_version_policy.specific.versions if name in entries else []
+    served, canary = (
+        list(entries[key].model_version_policy.specific.versions) if key in entries else []
+        for key in (name, f"{name}_canary")
+    )
     return {
         "directories": serving_directory.versions(root / name),
         "registered": sorted(str(v.version) for v in client.search_model_versions(f"name = '{name}'")),
         "champion": champion and champion.version,
-        "served": list(served),
+        "served": served,
+        "canary": canary,
         "log": [(p.from_version, p.to_version) for p in promotions.read_all(destination.root, name)],
     }
 
 
-ONE = {"directories": [1], "registered": ["1"], "champion": "1", "served": [1], "log": [(None, 1)]}
+ONE = {"directories": [1], "registered": ["1"], "champion": "1", "served": [1], "canary": [], "log": [(None, 1)]}
 
 
 def test_a_blessed_generator_is_in_production(destination, generator):
@@ -141,9 +145,9 @@ def test_manual_waits_and_promote_and_rollback_move_everything_together(destinat
     manual = QUICK.model_copy(update={"promote": "manual"})
     export(destination, generator, name="two", config=manual)
     waiting = {**ONE, "directories": [1, 2], "registered": ["1", "2"]}
-    assert state(destination) == waiting
+    assert state(destination) == {**waiting, "canary": [2]}
     export(destination, generator, name="two", config=manual.model_copy(update={"warmup_batch_sizes": (1, 2)}))
-    assert state(destination) == waiting
+    assert state(destination) == {**waiting, "canary": [2]}
     assert registry.by_alias(destination.tracking_uri, name, "candidate").version == "2"
     assert production.promote(destination, "2", why="looks good").why == "looks good"
     assert state(destination) == {**waiting, "champion": "2", "served": [2], "log": [(None, 1), (1, 2)]}
@@ -155,6 +159,37 @@ def test_manual_waits_and_promote_and_rollback_move_everything_together(destinat
     assert state(destination) == back
     with pytest.raises(InputError, match="no version 9"):
         production.promote(destination, "9", why="typing error")
+
+
+def test_a_candidate_without_a_champion_is_a_canary(destination, generator):
+    """Red if `settle` returns before the canary when there is no champion."""
+    export(destination, generator, config=QUICK.model_copy(update={"promote": "manual"}))
+    waiting = {**ONE, "champion": None, "served": [], "canary": [1], "log": []}
+    assert state(destination) == waiting
+    production.promote(destination, "1", why="looks good")
+    assert state(destination) == ONE
+
+
+def test_old_versions_are_retired_but_none_that_a_rollback_needs(destination, generator):
+    """Red if aliases are not asked before directories go, or `export` does not call `retire`."""
+    name = destination.model_name
+    one = QUICK.model_copy(update={"keep_versions": 1})
+    for number in ("one", "two", "three"):
+        export(destination, generator, name=number, config=one)
+    assert state(destination)["directories"] == [2, 3]  # `previous` and `champion`
+    manual = one.model_copy(update={"promote": "manual"})
+    for number in ("four", "five"):
+        export(destination, generator, name=number, config=manual)
+    assert state(destination)["directories"] == [2, 3, 5]  # four never was in production
+    production.promote(
+        destination, registry.by_alias(destination.tracking_uri, name, "previous").version, why="back"
+    )
+    assert state(destination)["served"] == [2]
+    with pytest.raises(InputError, match="has no directory"):
+        production.promote(destination, "1", why="too late")
+    export(destination, generator, name="four", config=manual)
+    assert state(destination)["directories"] == [2, 3, 6]
+    assert production.promote(destination, "4", why="after all").to_version == 6
 
 
 def test_a_retry_does_not_undo_a_rollback(destination, generator):

@@ -1,14 +1,23 @@
 """The registry: versions found again, aliases moved in order, a model that loads without this package."""
 
+import base64
+import contextlib
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import tensorflow as tf
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from gan_components.export import registry
 from gan_components.export.errors import RegistryError
@@ -36,6 +45,22 @@ def test_absent_is_what_the_registry_says(destination, generator):
         registry.champion("http://user:secret@127.0.0.1:9", name)
     assert "secret" not in str(caught.value)
     assert time.monotonic() - began < 30  # MLflow's own defaults keep retrying for minutes
+
+
+def test_a_version_that_vanished_is_an_error(destination, generator, monkeypatch):
+    """Red if it counts as "no champion": a first model passes a gate that this one has not passed."""
+    uri, name = destination.tracking_uri, destination.model_name
+    registry.register(destination, generator, tags=tags("f1"), metrics={})
+    registry.promote(uri, name, "1", evidence={})
+
+    def vanished(*_):
+        raise mlflow.exceptions.MlflowException("Version 1 not found", error_code=RESOURCE_DOES_NOT_EXIST)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_model_version", vanished)
+    for ask in (lambda: registry.champion(uri, name), lambda: registry.aliased(uri, name)):
+        with pytest.raises(RegistryError, match="Version 1 not found"):
+            ask()
+    assert registry.by_number(uri, name, "1") is None
 
 
 def test_a_fingerprint_is_registered_once_with_its_metrics(destination, generator):
@@ -158,20 +183,73 @@ def test_the_registered_model_needs_no_code_of_ours(loaded, root, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_may_open_a_fresh_database(tmp_path):
-    """Red without the lock in `connect`: both create the tables, one fails."""
+def test_several_processes_may_open_a_fresh_database(tmp_path):
+    """Red without the lock in `connect`: they create the same tables, and all but one fail."""
     code = (
         "import sys\n"
         "from pathlib import Path\n"
         "from gan_components.export import registry\n"
         f"here = Path({str(tmp_path)!r})\n"
         "(here / sys.argv[1]).touch()\n"
-        "while len(list(here.glob('ready*'))) < 2: pass\n"
+        "while len(list(here.glob('ready*'))) < 4: pass\n"
         f"assert registry.champion('sqlite:///{tmp_path}/mlflow.db', 'digits') is None\n"
     )
     children = [
         subprocess.Popen([sys.executable, "-c", code, f"ready{i}"], stderr=subprocess.PIPE, text=True)
-        for i in range(2)
+        for i in range(4)
     ]
-    errors = [child.communicate(timeout=120)[1] for child in children]
-    assert [child.returncode for child in children] == [0, 0], errors
+    errors = [child.communicate(timeout=300)[1] for child in children]
+    assert [child.returncode for child in children] == [0] * 4, errors
+
+
+@pytest.mark.long
+def test_mlflow_serves_the_registered_model(loaded, root, tmp_path):
+    """Red if the stored model needs this package, or the scoring server cannot read its signature."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    host, port = address.split(":")
+    command = [sys.executable, "-P", "-m", "mlflow", "models", "serve", "-m", "models:/digits@champion"]
+    # It starts uvicorn by its name, as an activated environment finds it.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--env-manager", "local", "--host", host, "--port", port],
+            env=os.environ
+            | {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}", "PATH": path, "PYTHONPATH": ""},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # it starts a server of its own, which must end with it
+        )
+    try:
+        while not _answers(address):
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.5)
+        images = _invoke(address, {"inputs": {"seed": [5, 7]}, "params": {"labels": [2, 1]}})
+        np.testing.assert_array_equal(images, loaded.predict([5, 7], params={"labels": [2, 1]}))
+        pictures = _invoke(address, {"instances": [5, 7], "params": {"format": "png"}})
+        decoded = [tf.io.decode_png(base64.b64decode(picture)).numpy() for picture in pictures]
+        np.testing.assert_array_equal(decoded, loaded.predict([5, 7]))
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            _invoke(address, {"inputs": {"seed": [5], "label": [2]}})
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/ping", timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+def _invoke(address: str, body: dict) -> list:
+    request = urllib.request.Request(
+        f"http://{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 (our own server)
+        return json.load(response)["predictions"]

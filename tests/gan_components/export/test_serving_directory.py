@@ -1,7 +1,6 @@
 """What TF Serving sees: whole versions with numbers of their own, and a configuration it can parse."""
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,9 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from gan_components.errors import InputError
 from gan_components.export import serving_directory
+from tests.gan_components.export.poller import Poller
 
-NUM_FILES = 300
+NUM_FILES = 2
 
 
 @pytest.fixture
@@ -48,29 +48,16 @@ def test_a_number_is_not_used_again_when_its_directory_is_gone(saved_model, tmp_
     assert push(saved_model, root, "f2") == 2
 
 
-def test_a_server_sees_only_whole_versions(saved_model, tmp_path):
-    """Red if `push` copies to the version's own name instead of renaming."""
+def test_a_thousand_pushes_and_no_partial_version(saved_model, tmp_path):
+    """Red if `push` copies to the version's own name, or `remove_old` deletes in place, instead of renaming."""
     root = tmp_path / "serving"
-    partial: set[tuple[int, int]] = set()
-    done = threading.Event()
-
-    def poll():
-        while not done.is_set():
-            for version in serving_directory.versions(root / "digits"):
-                seen = sum(path.is_file() for path in (root / "digits" / str(version)).rglob("*"))
-                if seen != NUM_FILES + 2:
-                    partial.add((version, seen))
-
-    poller = threading.Thread(target=poll)
-    poller.start()
-    try:
-        for i in range(3):
+    with Poller(root, saved_model) as poller:
+        for i in range(1000):
             push(saved_model, root, f"f{i}")
-    finally:
-        done.set()
-        poller.join()
-    assert serving_directory.versions(root / "digits") == [1, 2, 3]
-    assert partial == set()
+            serving_directory.remove_old(root / "digits", keep=3, named=set())
+    assert serving_directory.versions(root / "digits") == [998, 999, 1000]
+    assert poller.result["broken"] == []
+    assert poller.result["num_seen"] > 100  # it did look while they came and went
 
 
 def test_a_crashed_push_leaves_nothing_behind(saved_model, tmp_path, monkeypatch):
@@ -90,6 +77,19 @@ def test_a_crashed_push_leaves_nothing_behind(saved_model, tmp_path, monkeypatch
     assert list((root / "digits").glob(".staging-*")) == []
 
 
+def test_old_versions_go_but_none_that_is_named(saved_model, tmp_path):
+    """Red if `named` is not looked at, the oldest are kept instead of the newest, or a number is used again."""
+    root = tmp_path / "serving"
+    for i in range(6):
+        push(saved_model, root, f"f{i}")
+    assert serving_directory.remove_old(root / "digits", keep=2, named={1, 3, 99}) == [2, 4]
+    assert serving_directory.versions(root / "digits") == [1, 3, 5, 6]
+    (root / "digits" / "6").rename(root / "digits" / ".removed-6")  # killed between the rename and the end
+    assert serving_directory.remove_old(root / "digits", keep=9, named=set()) == []
+    assert list((root / "digits").glob(".removed-*")) == []
+    assert push(saved_model, root, "f7") == 7
+
+
 def test_models_config_is_the_servers_proto_and_keeps_other_models(tmp_path):
     """Red if the entry is appended instead of replaced, or other entries are dropped."""
     (tmp_path / "models.config").write_text(
@@ -105,10 +105,27 @@ def test_models_config_is_the_servers_proto_and_keeps_other_models(tmp_path):
     assert (digits.name, digits.base_path, digits.model_platform) == ("digits", "/models/digits", "tensorflow")
     assert list(digits.model_version_policy.specific.versions) == [2]
     assert (faces.base_path, faces.version_labels["stable"]) == ("/models/faces", 4)
+    assert serving_directory.listed(tmp_path, "digits") == [2]
     serving_directory.write_models_config(tmp_path, "digits", [3])
     assert serving_directory.read_models_config(tmp_path).model_config_list.config[0].base_path == str(
         tmp_path / "digits"
     )
+
+
+def test_a_canary_has_an_entry_of_its_own(tmp_path):
+    """Red if the canary joins the model's entry, where its number would win, or stays when it is none any more."""
+
+    def entries() -> dict[str, tuple[str, list[int]]]:
+        config = serving_directory.read_models_config(tmp_path).model_config_list.config
+        return {e.name: (e.base_path, list(e.model_version_policy.specific.versions)) for e in config}
+
+    path = str(tmp_path / "digits")
+    serving_directory.write_models_config(tmp_path, "digits", [1], canary=2)
+    assert entries() == {"digits": (path, [1]), "digits_canary": (path, [2])}
+    serving_directory.write_models_config(tmp_path, "digits", None, canary=3)
+    assert entries() == {"digits": (path, [1]), "digits_canary": (path, [3])}
+    serving_directory.write_models_config(tmp_path, "digits", [3])
+    assert entries() == {"digits": (path, [3])}
 
 
 def test_a_configuration_that_is_none_is_refused(tmp_path):

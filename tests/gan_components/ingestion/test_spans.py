@@ -82,7 +82,7 @@ def test_section():
         window=7
     )
     for section in ({"spans": {"window": 7}}, {"source": "image_folder", "spans": {"range": [9, 3]}}):
-        with pytest.raises(ValueError, match=r"spans go with source: image_folder|comes after the last"):
+        with pytest.raises(ValueError, match=r"goes with source: image_folder|comes after the last"):
             IngestConfig.model_validate_json(json.dumps(section))
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -13,13 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan_components import randomness
 from gan_components.artifacts import TrainedModel
 from gan_components.errors import ArtifactError, ConfigError, TrainingError
 from gan_components.generators import Generator
-from gan_components.networks.config import Progan
 from gan_components.training import checkpoints, monitors, players, stage
-from gan_components.training.config import Growth, TrainConfig
 from gan_components.training.gan import GAN
 from gan_components.training.windows import METRICS
 from tests.gan_components.training import toy_training
@@ -29,29 +25,6 @@ from tests.gan_components.training.toy_training import CONFIG
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> TrainedModel:
     return toy_training.train(tmp_path_factory.mktemp("uninterrupted"))
-
-
-def _state(model: TrainedModel) -> dict[str, np.ndarray]:
-    (last,) = (model.directory / "checkpoints").glob("step-*")
-    reader = tf.train.load_checkpoint(str(last / "state"))
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
-    }
-
-
-def _assert_same_run(model: TrainedModel, other: TrainedModel) -> None:
-    """Every bit of every weight, slot and counter; history and pictures byte for byte."""
-    assert model.content_digest == other.content_digest
-    state, expected = _state(model), _state(other)
-    assert state.keys() == expected.keys()
-    for name in state:
-        np.testing.assert_array_equal(state[name], expected[name], err_msg=name)
-    names = {path.name for path in (other.directory / "samples").iterdir()}
-    assert names == {path.name for path in (model.directory / "samples").iterdir()}
-    for name in ["history.jsonl", *(f"samples/{name}" for name in names)]:
-        assert (model.directory / name).read_bytes() == (other.directory / name).read_bytes(), name
 
 
 def _child(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -106,7 +79,7 @@ def test_resume_after_crashes(uninterrupted, tmp_path):
     for step in (5, 10):
         with pytest.raises(OSError, match="the machine went away"):
             toy_training.train(tmp_path, progress=functools.partial(_crash, step))
-    _assert_same_run(toy_training.train(tmp_path), uninterrupted)
+    toy_training.assert_same_run(toy_training.train(tmp_path), uninterrupted)
 
 
 def _crash(step: int, done: int, total: int, text: str) -> None:
@@ -130,50 +103,7 @@ def test_resume_after_signals(uninterrupted, tmp_path):
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     names = sorted(path.name for path in (work / "checkpoints").iterdir())
     assert names == [".partial", "step-00000004", "step-00000005"]
-    _assert_same_run(toy_training.train(tmp_path), uninterrupted)
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_steps(tmp_path):
-    """One run, killed again and again: between checkpoints, right after one, in the middle of a window.
-
-    Red if any of these is left out of the checkpoint: an optimizer, the average, the step, the windows; or if the
-    order of the data or a random stream starts anew in a process.
-    """
-    config = CONFIG.model_copy(update={"num_steps": 60, "checkpoint_interval_steps": 3})
-    steps = sorted(randomness.numpy_generator(0, "kills").choice(np.arange(1, 60), 20, replace=False))
-    _assert_survives(tmp_path, config, steps)
-
-
-@pytest.mark.long
-def test_killed_in_every_phase_of_growing(tmp_path):
-    """4x4 alone, 8x8 fading in, alone, 16x16 fading in, alone, and at the seams between them.
-
-    Red if a resume begins a phase anew, forgets the weight of the new level, or empties the optimizers once more.
-    """
-    changes = {
-        "network": Progan(base_channels=4, max_channels=8),
-        "growth": Growth(stable_steps=4, fade_steps=4),
-        "num_steps": 24,
-        "checkpoint_interval_steps": 1,
-    }
-    _assert_survives(tmp_path, CONFIG.model_copy(update=changes), [2, 4, 6, 8, 10, 12, 14, 16, 20])
-
-
-def _assert_survives(tmp_path: Path, config: TrainConfig, steps: list[int]) -> None:
-    """A run that is killed at each of `steps` in turn ends like one that is not."""
-    # Forked from a process that has imported TensorFlow and not used it: a start costs no import.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([toy_training.__name__])
-    for step in steps:
-        child = context.Process(
-            target=toy_training.train_until_killed, args=(tmp_path / "killed", config, int(step))
-        )
-        child.start()
-        child.join(120)
-        assert child.exitcode == -signal.SIGKILL, step
-    killed = toy_training.train(tmp_path / "killed", config)
-    _assert_same_run(killed, toy_training.train(tmp_path / "whole", config))
+    toy_training.assert_same_run(toy_training.train(tmp_path), uninterrupted)
 
 
 @pytest.mark.slow
@@ -189,7 +119,7 @@ def test_killed_between_the_last_step_and_the_seal(uninterrupted, tmp_path, monk
         with pytest.raises(OSError, match="disk full"):
             toy_training.train(tmp_path)
     monkeypatch.setattr(GAN, "train_step", None)
-    _assert_same_run(toy_training.train(tmp_path), uninterrupted)
+    toy_training.assert_same_run(toy_training.train(tmp_path), uninterrupted)
 
 
 @pytest.mark.slow

@@ -68,7 +68,12 @@ def examples(directory: Path, *, labelled: bool = True) -> Examples:
 
 
 def train(
-    directory: Path, config: TrainConfig = CONFIG, *, labelled: bool = True, progress: Progress = no_progress
+    directory: Path,
+    config: TrainConfig = CONFIG,
+    *,
+    labelled: bool = True,
+    progress: Progress = no_progress,
+    initial: TrainedModel | None = None,
 ) -> TrainedModel:
     """Trains in ``directory/trained``, or goes on there."""
     with unittest.mock.patch.object(examples_reader, "batches", batches):
@@ -79,6 +84,7 @@ def train(
             seed=3,
             cache=directory / "cache",
             progress=progress,
+            initial=initial,
         )
 
 
@@ -91,6 +97,29 @@ def train_until_killed(directory: Path, config: TrainConfig, step: int) -> None:
 
     with unittest.mock.patch.object(monitors.Report, "on_train_batch_end", report):
         train(directory, config)
+
+
+def _state(model: TrainedModel) -> dict[str, np.ndarray]:
+    (last,) = (model.directory / "checkpoints").glob("step-*")
+    reader = tf.train.load_checkpoint(str(last / "state"))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+    }
+
+
+def assert_same_run(model: TrainedModel, other: TrainedModel) -> None:
+    """Every bit of every weight, slot and counter; history and pictures byte for byte."""
+    assert model.content_digest == other.content_digest
+    state, expected = _state(model), _state(other)
+    assert state.keys() == expected.keys()
+    for name in state:
+        np.testing.assert_array_equal(state[name], expected[name], err_msg=name)
+    names = {path.name for path in (other.directory / "samples").iterdir()}
+    assert names == {path.name for path in (model.directory / "samples").iterdir()}
+    for name in ["history.jsonl", *(f"samples/{name}" for name in names)]:
+        assert (model.directory / name).read_bytes() == (other.directory / name).read_bytes(), name
 
 
 def _main() -> None:

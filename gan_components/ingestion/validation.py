@@ -1,0 +1,93 @@
+"""Whether the images are what the user expects, and what is unusual about them: in words.
+
+What holds for one picture sends it to quarantine; what holds for all of them is an error.
+"""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gan_components.errors import InputError
+from gan_components.ingestion.config import Bounds, ExpectConfig
+from gan_components.ingestion.statistics import Summary
+from gan_components.pictures import UnreadableError
+
+# Largest standard deviation of a channel, in levels of 256.
+NEAR_BLANK_DEVIATION = 2.0
+
+
+def check_size(picture: Image.Image, min_side_pixels: int) -> None:
+    """Raises UnreadableError if a side of a picture has fewer pixels."""
+    if min(picture.size) < min_side_pixels:
+        raise UnreadableError(
+            f"{picture.width} x {picture.height} is smaller than ingest.min_side_pixels: {min_side_pixels}"
+        )
+
+
+def is_near_blank(pixels: np.ndarray) -> bool:
+    """Whether uint8 ``[H, W, C]`` pixels show next to nothing."""
+    return bool(pixels.std((0, 1)).max() < NEAR_BLANK_DEVIATION)
+
+
+def observed(summary: Summary, class_names: list[str]) -> dict[str, Any]:
+    """What the images are like, in the form of ``ingest.expect``: to be copied there, and so pinned."""
+    sides = _sides(summary)
+    return {
+        "num_images": {"min": summary.num_pictures, "max": summary.num_pictures},
+        "side_pixels": {"min": min(sides), "max": max(sides)},
+        "source_channels": sorted(int(channels) for channels in summary.source_channels),
+        "class_names": class_names or None,
+    }
+
+
+def check(summary: Summary, class_names: list[str], expect: ExpectConfig) -> None:
+    """Raises InputError that names all that is not as expected."""
+    found = observed(summary, class_names)
+    wrong = []
+    if problem := _outside(found["num_images"], expect.num_images):
+        wrong.append(f"num_images: {summary.num_pictures} images, {problem}")
+    if problem := _outside(found["side_pixels"], expect.side_pixels):
+        sides = found["side_pixels"]
+        wrong.append(f"side_pixels: {sides['min']} to {sides['max']} pixels, {problem}")
+    if expect.source_channels is not None and set(found["source_channels"]) - set(expect.source_channels):
+        counts = ", ".join(
+            f"{count} with {channels}" for channels, count in sorted(summary.source_channels.items())
+        )
+        wrong.append(f"source_channels: {counts}, expected only {expect.source_channels}")
+    if expect.class_names is not None and class_names != expect.class_names:
+        missing = sorted(set(expect.class_names) - set(class_names))
+        added = sorted(set(class_names) - set(expect.class_names))
+        wrong.append(f"class_names: missing {missing}, not expected {added}, in this order {class_names[:10]}")
+    if wrong:
+        raise InputError(
+            f"the images are not as ingest.expect has them: {'; '.join(wrong)}. Mend one or the other"
+        )
+
+
+def anomalies(summary: Summary, *, num_near_duplicates: int) -> list[str]:
+    """What the user should look at, in words, with the file that lists it."""
+    counts = [
+        (len(summary.rejected), "images went to quarantine: quarantine.jsonl"),
+        (summary.num_duplicates, "images have the same pixels as another one: index.jsonl"),
+        (sum(row.near_blank for row in summary.rows), "images are nearly blank: near_blank in index.jsonl"),
+        (num_near_duplicates, "held-out images look like a training image: near_duplicates.jsonl"),
+        (summary.num_label_conflicts, "images have copies with other labels"),
+        (summary.num_on_both_sides, "images lie in train and in the split held out, and are held out"),
+    ]
+    return [f"{count} {words}" for count, words in counts if count]
+
+
+def _sides(summary: Summary) -> list[int]:
+    return [int(side) for size in summary.source_sizes for side in size.split("x")]
+
+
+def _outside(found: dict[str, int], expected: Bounds | None) -> str | None:
+    if expected is None:
+        return None
+    low, high = expected.min, expected.max
+    if (low is None or found["min"] >= low) and (high is None or found["max"] <= high):
+        return None
+    return "expected " + " and ".join(
+        f"{word} {bound}" for word, bound in (("at least", low), ("at most", high)) if bound is not None
+    )

@@ -1,0 +1,275 @@
+"""``sample``: draws from a generator, wherever it is, into a grid, single pictures or an animation."""
+
+import itertools
+import logging
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+from rich.markup import escape
+
+from gan_components.errors import InputError
+from pipelines import terminal
+from pipelines.options import Json, Root, workspace_at
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gan_components.export.client import Client
+
+app = typer.Typer()
+
+Kind = Literal["grid", "files", "gif", "mp4"]
+
+_SUFFIXES: dict[str, Kind] = {".png": "grid", ".gif": "gif", ".mp4": "mp4", "": "files"}
+# No int64 has more digits.
+_RANGE = re.compile("([0-9]{1,19})(?::([0-9]{1,19}))?")
+_MAX_IMAGES = 100_000
+# Pictures that are held at once on their way into single files.
+_BATCH_SIZE = 256
+_FRAMES = 16
+
+
+@app.command(
+    epilog="Example: gan-pipelines sample models:/digits@champion --labels 0:10 --seeds 0:100. "
+    "Example: gan-pipelines sample grpc://localhost:8500/digits --labels 7 --out walk.gif"
+)
+def sample(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A generator's SavedModel; models:/NAME@ALIAS or models:/NAME/VERSION; or a model of TF Serving: "
+            "http://HOST:8501/NAME or grpc://HOST:8500/NAME (https, grpcs: encrypted), with /versions/N or "
+            "/labels/LABEL behind it if wanted.",
+        ),
+    ],
+    seeds: Annotated[
+        str | None, typer.Option(show_default="0:64; of an animation 0:8", help="Such as 7 or 0:64 or 1,5,9.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            show_default="drawn from the seeds",
+            help="Classes, written as seeds are; given to the seeds in turn. An animation shows them beside one "
+            "another.",
+        ),
+    ] = None,
+    truncation: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="psi, such as 0.7; of several, such as 0,0.5,1, each fills a row."),
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="FILE.png: a grid. FILE.gif, FILE.mp4: a walk through the seeds' latents. A directory: single "
+            "PNG files, named by seed, label and truncation."
+        ),
+    ] = Path("samples.png"),
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, show_default=str(_FRAMES), help="Of an animation, from seed to seed."),
+    ] = None,
+    scale: Annotated[int, typer.Option(min=1, max=64, help="Side of a pixel in pixels.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one answer of a server.")] = 60.0,
+    retries: Annotated[
+        int, typer.Option(min=0, max=10, help="Further tries, where a server was not there, busy or too slow.")
+    ] = 4,
+    root: Root = Path("gan-runs"),
+    as_json: Json = False,
+) -> None:
+    """Draw images. The same seed gives the same image, wherever the model is."""
+    with terminal.edge(as_json=as_json) as document:
+        kind = _kind(out)
+        animated = kind in ("gif", "mp4")
+        chosen = _integers(seeds or ("0:8" if animated else "0:64"), "--seeds")
+        classes = None if labels is None else _integers(labels, "--labels")
+        psis = None if truncation is None else _numbers(truncation)
+        _check(kind, out, animated=animated, psis=psis, frames=frames)
+        tracking_uri = None
+        if model.startswith("models:/"):
+            workspace = workspace_at(root, None)
+            workspace.require_registry()
+            tracking_uri = workspace.tracking_uri
+        if not logging.getLogger("pipelines").isEnabledFor(logging.DEBUG):
+            # Who samples needs no root, where they could be kept.
+            terminal.native_notes_to(Path(os.devnull))
+        from gan_components.export import client
+
+        with client.connect(
+            model, tracking_uri=tracking_uri, timeout_seconds=timeout, num_retries=retries
+        ) as source:
+            if animated:
+                count = _animate(source, kind, out, chosen, classes, frames or _FRAMES, scale)
+            else:
+                wanted, columns = _wanted(chosen, classes, psis)
+                count = len(wanted)
+                if kind == "grid":
+                    _lay_out(source, out, wanted, columns, scale)
+                else:
+                    _write_each(source, out, wanted, scale)
+        document |= {"model": model, "out": str(out), "kind": kind, "images": count}
+        if not as_json:
+            what = "frames" if animated else "images"
+            terminal.out.print(
+                f"{escape(str(out))}  {count} {what} of {escape(model)}", highlight=False, soft_wrap=True
+            )
+
+
+def _kind(out: Path) -> Kind:
+    if out.is_dir():
+        return "files"
+    if out.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{out} ends in {out.suffix!r}; expected .png, .gif, .mp4, or no ending for a directory")
+    return _SUFFIXES[out.suffix.lower()]
+
+
+def _check(kind: Kind, out: Path, *, animated: bool, psis: Sequence[float] | None, frames: int | None) -> None:
+    """What can be said before a model is asked."""
+    if psis is not None and animated:
+        raise InputError(
+            "a walk goes through `from_latents`, which knows no truncation; choose a .png or a directory"
+        )
+    if frames is not None and not animated:
+        raise InputError("--frames is for animations; let --out end in .gif or .mp4")
+    if kind == "mp4":
+        from gan_components.export import animation
+
+        animation.require_mp4()
+    place = out if kind == "files" else out.absolute().parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{place} cannot be made ({error.strerror}); choose another --out") from None
+
+
+def _integers(text: str, option: str) -> list[int]:
+    """Reads ``7``, ``0:64`` (without the end) or a list of such, as int64 that are not negative."""
+    found: list[int] = []
+    for part in text.split(","):
+        numbers = _RANGE.fullmatch(part.strip())
+        if not numbers:
+            raise InputError(f"{option} {text}: {part!r} is no number and no range such as 0:64")
+        start, stop = numbers.groups()
+        ends = range(int(start), int(stop) if stop else int(start) + 1)
+        if ends.stop > 2**63 or not ends or len(found) + ends.stop - ends.start > _MAX_IMAGES:
+            raise InputError(
+                f"{option} {text}: expected 1 to {_MAX_IMAGES:,} numbers, each at least 0 and below 2^63"
+            )
+        found.extend(ends)
+    return found
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise InputError(f"--truncation {text}: expected numbers such as 0.7 or 0,0.5,1")
+    return found
+
+
+def _limit(count: int) -> None:
+    if count > _MAX_IMAGES:
+        raise InputError(f"these are {count:,} images, more than {_MAX_IMAGES:,}; give fewer --seeds")
+
+
+def _require_readable(client: "Client", count: int, scale: int) -> None:
+    """Refuses a grid of so many pixels that this package itself would not read it."""
+    from gan_components import pictures
+    from gan_components.export import samples
+
+    height, width = samples.image_size(client)
+    if count * height * width * scale**2 > pictures.MAX_PIXELS:
+        raise InputError(
+            f"a grid of {count} images of {width} x {height} pixels, scale {scale}, is larger than "
+            f"{pictures.MAX_PIXELS // 10**6} megapixels; ask for fewer, or give a directory as --out"
+        )
+
+
+class _Image(NamedTuple):
+    """One that is asked for; without a label it is drawn from the seed, without a truncation there is none."""
+
+    seed: int
+    label: int | None
+    truncation: float | None
+
+    def file_name(self, seed_digits: int) -> str:
+        label = "" if self.label is None else f"_label{self.label}"
+        truncation = "" if self.truncation is None else f"_truncation{self.truncation:g}"
+        return f"seed{self.seed:0{seed_digits}}{label}{truncation}.png"
+
+
+def _wanted(seeds: list[int], labels: list[int] | None, psis: list[float] | None) -> tuple[list[_Image], int]:
+    """The images in order, labels given in turn, and the columns of their grid."""
+    rows: Sequence[float | None] = psis or [None]
+    _limit(len(seeds) * len(rows))
+    labelled = list(zip(seeds, itertools.cycle(labels or [None]), strict=False))
+    wanted = [_Image(seed, label, psi) for psi in rows for seed, label in labelled]
+    if len(rows) > 1:
+        return wanted, len(seeds)
+    if labels and len(labels) > 1:
+        return wanted, min(len(labels), len(seeds))
+    return wanted, math.ceil(math.sqrt(len(wanted)))
+
+
+def _draw(client: "Client", wanted: list[_Image]) -> "np.ndarray":
+    import numpy as np
+
+    from gan_components.export import samples
+
+    seeds = np.array([one.seed for one in wanted], np.int64)
+    labels = None if wanted[0].label is None else np.array([one.label for one in wanted], np.int64)
+    if wanted[0].truncation is None:
+        return samples.draw(client, seeds, labels, terminal.Lines())
+    psi = np.array([one.truncation for one in wanted], np.float32)
+    return samples.draw_truncated(client, seeds, psi, labels, terminal.Lines())
+
+
+def _lay_out(client: "Client", out: Path, wanted: list[_Image], columns: int, scale: int) -> None:
+    from gan_components import images
+    from gan_components.artifacts import write_atomically
+
+    _require_readable(client, len(wanted), scale)
+    write_atomically(out, images.png(images.grid(_draw(client, wanted), columns), scale=scale))
+
+
+def _write_each(client: "Client", out: Path, wanted: list[_Image], scale: int) -> None:
+    from gan_components import images
+    from gan_components.artifacts import write_atomically
+
+    seed_digits = len(str(max(one.seed for one in wanted)))
+    for start in range(0, len(wanted), _BATCH_SIZE):
+        batch = wanted[start : start + _BATCH_SIZE]
+        for one, image in zip(batch, _draw(client, batch), strict=True):
+            write_atomically(out / one.file_name(seed_digits), images.png(image, scale=scale))
+
+
+def _animate(
+    client: "Client",
+    kind: Kind,
+    out: Path,
+    seeds: list[int],
+    labels: list[int] | None,
+    num_frames: int,
+    scale: int,
+) -> int:
+    import numpy as np
+
+    from gan_components.artifacts import write_atomically
+    from gan_components.export import animation, samples
+
+    _limit(len(seeds) * num_frames * len(labels or [None]))
+    _require_readable(client, len(labels or [None]), scale)
+    classes = None if labels is None else np.array(labels, np.int64)
+    frames: Iterator[np.ndarray] = samples.walk(
+        client, np.array(seeds, np.int64), classes, num_frames=num_frames, progress=terminal.Lines()
+    )
+    encode = animation.gif if kind == "gif" else animation.mp4
+    write_atomically(out, encode(frames, scale=scale))
+    return len(seeds) * num_frames

@@ -1,0 +1,84 @@
+"""SIGKILL at any moment of an export: nobody ever sees a broken version, and the next export ends with one."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gan_components.export.destination import Destination
+from tests.gan_components.export import tiny
+from tests.gan_components.export.poller import Poller
+from tests.gan_components.export.test_export_stage import ONE, state
+
+KILLS = 50
+
+
+class Exporter:
+    """A process that exports in forks; see `exporter.py`."""
+
+    def __init__(self, root: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.gan_components.export.exporter", str(root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Exporter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+
+    def export(self, name: str, *, kill_after_seconds: float | None = None) -> tuple[int, float]:
+        """The fork's exit status and its seconds."""
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        child = int(self._process.stdout.readline())
+        began = time.monotonic()
+        if kill_after_seconds is not None:
+            time.sleep(kill_after_seconds)
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                print(f"{name} ended before it was killed")
+        status = int(self._process.stdout.readline())
+        return os.waitstatus_to_exitcode(status), time.monotonic() - began
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_killed_at_fifty_moments(tmp_path):
+    """Red if a version is copied in place, or a step does not look for its former try's work."""
+    tiny.save(tmp_path / "generator", num_classes=3)
+    for name in ["whole", "again", *(f"killed{i}" for i in range(KILLS))]:
+        model = tiny.trained_model(tmp_path / "artifacts" / name, "one", tmp_path / "generator")
+        tiny.evaluation(tmp_path / "artifacts" / name, model)
+    moments = random.Random(0)  # noqa: S311 (no secret)
+    died = 0
+    with Exporter(tmp_path) as exporter:
+        assert exporter.export("whole")[0] == 0  # makes the database
+        code, seconds = exporter.export("again")
+        assert code == 0
+        with Poller(tmp_path / "serving", tmp_path / "serving" / "whole" / "1") as poller:
+            for i in range(KILLS):
+                name = f"killed{i}"
+                code, _ = exporter.export(name, kill_after_seconds=moments.uniform(0.0, seconds))
+                died += code == -signal.SIGKILL
+                assert exporter.export(name)[0] == 0
+                uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+                assert state(Destination(name, tmp_path / "serving", tmp_path, uri)) == ONE
+                hidden = {
+                    path.name for path in (tmp_path / "serving" / name).iterdir() if path.name.startswith(".")
+                }
+                assert hidden <= {".push.lock", ".highest-version"}
+    assert poller.result["broken"] == []
+    assert poller.result["num_seen"] == KILLS + 2
+    assert died > KILLS * 0.8
