@@ -157,16 +157,8 @@ class Run:
 
     def _compare_data(self) -> None:
         """Stops before training if the data are too unlike the champion's."""
-        found = drift.since_champion(self.config, self.workspace, self._examples)
-        if found is None:
-            return
-        if self.request.bless:
-            found = drift.overruled(found, self.request.bless)
-        self.outcome.drift = found.model_dump(mode="json")
-        self._write("drift.json", self.outcome.drift)
-        if found.verdict != "none":
-            _log.warning("drift: %s", found.reason)
-        if found.verdict == "block":
+        found = drift.check(self.config, self.workspace, self._examples, self.outcome, bless=self.request.bless)
+        if found and found.verdict == "block":
             self.outcome.verdict = "blocked"
             if self.request.last != "ingest":
                 self._done(Step("train", "blocked", found.reason))
@@ -284,7 +276,8 @@ class Run:
         if self.request.bless:
             blessing = gate.overruled(blessing, self.request.bless)
         self.outcome.blessing = blessing.model_dump(mode="json")
-        self._write("blessing.json", self.outcome.blessing)
+        directory = self.workspace.run_directory(self.outcome.run_id)
+        write_atomically(directory / "blessing.json", json.dumps(self.outcome.blessing, indent=1).encode())
         if not blessing.blessed:
             self.outcome.verdict = "blocked"
             if self.request.last == "export":
@@ -370,10 +363,6 @@ class Run:
     @property
     def _evaluation(self) -> Evaluation:
         return cast(Evaluation, self.made["evaluate"])
-
-    def _write(self, name: str, document: dict[str, JsonValue]) -> None:
-        directory = self.workspace.run_directory(self.outcome.run_id)
-        write_atomically(directory / name, json.dumps(document, indent=1).encode())
 
     def _done(self, step: Step) -> None:
         self.outcome.steps.append(step)

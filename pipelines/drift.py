@@ -15,8 +15,8 @@ from gan_components.export import promotions
 from gan_components.fingerprints import closure, digest_json
 from gan_components.metrics import drift_limits
 from gan_components.metrics.drift_limits import Difference, Drift
-from gan_components.metrics.drift_limits import overruled as overruled
 from pipelines.config import PipelineConfig
+from pipelines.outcome import Outcome
 from pipelines.workspace import Workspace
 
 _DIFFERENCES = TypeAdapter(list[Difference])
@@ -24,14 +24,35 @@ _DIFFERENCES = TypeAdapter(list[Difference])
 _log = logging.getLogger(__name__)
 
 
-def since_champion(config: PipelineConfig, workspace: Workspace, examples: Examples) -> Drift | None:
-    """How `examples` differ from those that the champion was trained on; None without a champion."""
+def check(
+    config: PipelineConfig, workspace: Workspace, examples: Examples, outcome: Outcome, *, bless: str | None
+) -> Drift | None:
+    """Compares `examples` with those that the champion was trained on, and keeps the decision where people look.
+
+    Args:
+        config: the experiment; its section ``drift`` has the limits.
+        workspace: where the champion's artifacts lie.
+        examples: of this run.
+        outcome: of this run; its ``drift`` is filled, and ``drift.json`` in the run's directory says the same.
+        bless: why a block is overruled; None: it is not.
+
+    Returns:
+        The decision; None without a champion.
+    """
     # A finished line of the log never changes: no lock is needed to read the last one.
     log = promotions.read_all(workspace.root, config.name)
     if not log:
         return None
     found = _compared(config, workspace, log[-1], examples)
-    return found.model_copy(update={"champion_version": log[-1].to_version})
+    found = found.model_copy(update={"champion_version": log[-1].to_version})
+    if bless:
+        found = drift_limits.overruled(found, bless)
+    if found.verdict != "none":
+        _log.warning("drift: %s", found.reason)
+    outcome.drift = found.model_dump(mode="json")
+    path = workspace.run_directory(outcome.run_id) / "drift.json"
+    write_atomically(path, found.model_dump_json(indent=1).encode())
+    return found
 
 
 def _compared(

@@ -89,7 +89,9 @@ def folders(data: str | None, spans: Window | Range | None) -> list[Folder]:
             f"{_text(one, dated=dated)} to {_text(other, dated=dated)}"
             for one, other in ((first, last), (min(found), max(found)))
         )
-        raise InputError(f"{data} has no span from {wanted}, only from {there}; change ingest.spans or add images")
+        raise InputError(
+            f"{data} has no span from {wanted}, of {len(found)} from {there}; change ingest.spans or add images"
+        )
     return [Folder(f"{_text(span, dated=dated)}/", files.directory(str(found[span]))) for span in chosen]
 
 

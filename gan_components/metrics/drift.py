@@ -28,7 +28,7 @@ _BATCH_SIZE = 256
 _LEAST_EXPECTED = 5
 # Images of one brightness have no spread; less than a level (of 255) is invisible.
 _LEAST_SPREAD_LEVELS = 1.0
-# Of the mean variance; keeps the discriminant finite where features do not vary.
+# Beside variances of about 1; keeps the discriminant finite where features do not vary.
 _RIDGE = 1e-3
 
 
@@ -60,8 +60,8 @@ def differences(champion: Sample, run: Sample, random: np.random.Generator) -> l
         _features(champion.features, run.features, random),
     ]
     if champion.class_counts and run.class_counts:
-        counts = _table(champion.class_counts, run.class_counts)
         names = list(champion.class_counts | run.class_counts)
+        counts = np.array([[side.class_counts.get(name, 0) for name in names] for side in (champion, run)])
         found += [_class_balance(counts, names), _missing_classes(counts, names)]
     elif champion.class_counts or run.class_counts:
         one, other = ("the champion's", "this run's")[:: 1 if champion.class_counts else -1]
@@ -90,12 +90,6 @@ def _sample(examples: Examples, random: np.random.Generator) -> Sample:
         for start in range(0, len(places), _BATCH_SIZE)
     )
     return sample_of(batches, properties.image_shape, counts)
-
-
-def _table(champion: dict[str, int], run: dict[str, int]) -> np.ndarray:
-    """Counts ``[2, K]`` over the classes of both."""
-    names = list(champion | run)
-    return np.array([[side.get(name, 0) for name in names] for side in (champion, run)])
 
 
 def _class_balance(counts: np.ndarray, names: list[str]) -> Difference:

@@ -29,7 +29,7 @@ class Limits(BaseModel, frozen=True, strict=True, extra="forbid"):
     features: float | None = Field(default=None, ge=0.5, le=1)
 
 
-class WarnLimits(Limits, frozen=True, strict=True, extra="forbid"):
+class WarnLimits(Limits):
     """Limits from which on somebody is warned."""
 
     class_balance: float | None = Field(default=0.05, ge=0, le=1)
@@ -85,7 +85,7 @@ def decide(differences: list[Difference], config: DriftConfig) -> Drift:
     verdict: Verdict = "block" if found["block"] else "warn" if found["warn"] else "none"
     reason = "; ".join(one.text for one in counting)
     if not counting:
-        reason = "none that is sure and large: " + ", ".join(one.name for one in differences)
+        reason = "no difference is both sure and large, of " + ", ".join(one.name for one in differences)
     return Drift(verdict=verdict, reason=reason, differences=differences)
 
 

@@ -59,7 +59,7 @@ def test_dates_across_folders_and_below_them(tmp_path):
     [
         ([], "{SPAN}", None, "no folder fits"),
         (["7"], "plain", Window(window=2), "give a pattern such as"),
-        (["1", "7"], "{SPAN}", Range(range=(2, 6)), "no span from 2 to 6, only from 1 to 7"),
+        (["1", "7"], "{SPAN}", Range(range=(2, 6)), "no span from 2 to 6, of 2 from 1 to 7"),
         (["7", "07"], "{SPAN}", None, "are the same span"),
         (["7"], "{SPAN}", days("2026-11-01", "2026-11-07"), r"numbered folders.*\[3, 9\]"),
         (["2026-11-01"], "{YYYY}-{MM}-{DD}", Range(range=(3, 9)), "dated folders.*2026-11-01"),
