@@ -143,7 +143,7 @@ def run(image: Stage, *arguments: str, volume: Path, entrypoint: list[str] | Non
     """
     [point] = image.volumes
     words = [*(entrypoint or image.entrypoint), *(arguments or image.command)]
-    return _inside(image, words, image.environment, {str(volume): point}, read_only=True)
+    return _chroot(image, words, image.environment, {str(volume): point}, read_only=True)
 
 
 def _carry_out(stage: Stage, word: str, rest: str) -> None:
@@ -158,7 +158,7 @@ def _carry_out(stage: Stage, word: str, rest: str) -> None:
                 raise NotImplementedError(f"RUN {rest}")
             variables, binds = _package_index()
             variables |= stage.arguments | stage.environment
-            subprocess.run(_inside(stage, ["/bin/sh", "-c", rest], variables, binds), check=True)
+            subprocess.run(_chroot(stage, ["/bin/sh", "-c", rest], variables, binds), check=True)
         case "WORKDIR":
             directory = stage.inside(stage.substituted(rest))
             directory.mkdir(parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ def _copy(stage: Stage, rest: str, origins: dict[str, Path]) -> None:
             shutil.copy2(path, target)
 
 
-def _inside(
+def _chroot(
     stage: Stage, words: list[str], variables: dict[str, str], binds: dict[str, str], read_only: bool = False
 ) -> list[str]:
     """The command that runs `words` as the stage's user in namespaces of its own, with nothing but `variables`."""
