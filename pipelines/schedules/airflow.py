@@ -42,8 +42,6 @@ with DAG(
         task = BashOperator(
             task_id=stage,
             bash_command=command,
-            env={environment!r},
-            append_env=True,
             skip_on_exit_code={blocked!r},
             output_processor=refuse,
         )
@@ -66,7 +64,6 @@ def text(job: Job, *, time_zone: str) -> str:
         time_zone=time_zone,
         deadline_hours=job.deadline_hours,
         commands="\n".join(f"        {stage!r}: {command!r}," for stage, command in commands.items()),
-        environment=job.environment,
         blocked=BLOCKED,
         wrong=WRONG_INPUT,
         wrong_line=_WRONG_LINE,
@@ -78,7 +75,8 @@ def _bash(job: Job, stage: str) -> str:
 
     The run id comes from the environment that Airflow sets, as data; two DAGs may share a root and a date.
     """
-    words = shlex.join((*job.command, "--only", stage))
+    variables = [f"{name}={value}" for name, value in job.environment.items()]
+    words = shlex.join(("env", *variables, *job.command, "--only", stage))
     # shlex quotes every word with a brace, so that '' splits one in two pieces without changing it.
     words = re.sub(r"\{(?=[{%#])", "{''", words)
     return (

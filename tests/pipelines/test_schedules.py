@@ -425,7 +425,8 @@ def test_airflow_runs_it_and_tells_a_block_from_a_mistake(request, program, tmp_
     """
     python = environment(request, "airflow")
     program.says('case "$*" in *"--only evaluate"*) exit $EVALUATE_EXITS;; esac')
-    words = ("--root", str(tmp_path / "root"), "--data", HOSTILE, "--tracking-uri", "https://mlflow.org")
+    uri = "https://mlflow.org/{{ 7*7 }}.sh"
+    words = ("--root", str(tmp_path / "root"), "--data", HOSTILE, "--tracking-uri", uri)
     dags = tmp_path / "dags"
     dags.mkdir()
     # No test waits for five minutes.
@@ -459,5 +460,5 @@ def test_airflow_runs_it_and_tells_a_block_from_a_mistake(request, program, tmp_
     assert [called for called, _ in program.calls[: len(STAGES)]] == [
         [*expected, stage, "--run-id", run_id] for stage in STAGES
     ]
-    assert {uri for _, uri in program.calls} == {"https://mlflow.org"}
+    assert {given for _, given in program.calls} == {uri}
     assert not list(tmp_path.rglob("pwned"))
