@@ -58,7 +58,7 @@ def _read(path: Path, image: str) -> Iterator[bytes | UnreadableError]:
     """The encoded picture of each record, or why there is none."""
     for record in _records(path):
         example = _example(record)
-        values = example[image].bytes_list.value if example and image in example else ()
+        values = list(example[image].bytes_list.value) if example and image in example else []
         if len(values) == 1:
             yield values[0]
         else:
