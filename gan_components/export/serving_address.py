@@ -79,5 +79,5 @@ class Address:
                 f"the server at {self.host} knows no model {self.model!r}; check the name in its models.config"
             )
         known = ", ".join(f"{version} is {state}" for version, state in sorted(states.items()))
-        wanted = "no version of" if self.version is None else f"not version {self.version} of"
-        return InputError(f"{self.host} has loaded {wanted} {self.model!r}: {known}")
+        found = "loaded no version" if self.version is None else f"not loaded version {self.version}"
+        return InputError(f"{self.host} has {found} of {self.model!r}: {known}")

@@ -81,7 +81,7 @@ def test_a_version_is_asked_for_by_number_or_label(server, kind):
         with client.connect(f"{address}{chosen}") as source:
             assert source.takes("serving_default", "label")
     for chosen, reason in {
-        "/versions/4": "has loaded not version 4 of 'tiny': 3 is AVAILABLE, 4 is LOADING",
+        "/versions/4": "has not loaded version 4 of 'tiny': 3 is AVAILABLE, 4 is LOADING",
         "/labels/canary": "Unrecognized servable version label: canary",
     }.items():
         with pytest.raises(InputError, match=reason), client.connect(f"{address}{chosen}"):
