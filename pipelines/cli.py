@@ -170,7 +170,8 @@ def score(
     ] = "auto",
     weights: Weights = None,
     metrics: Annotated[
-        str | None, typer.Option(metavar="LIST", help="distance,kernel,manifold,ms_ssim,sfid,...  [default: all]")
+        str | None,
+        typer.Option(metavar="LIST", show_default="all", help="distance,kernel,manifold,ms_ssim,sfid,..."),
     ] = None,
     train: Annotated[
         str | None, typer.Option(metavar="DATA", help="What the generator was trained on: checks memorization.")

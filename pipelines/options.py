@@ -14,8 +14,8 @@ Root = Annotated[
     Path, typer.Option(envvar="GAN_PIPELINES_ROOT", help="Where artifacts, cache, runs and registry lie.")
 ]
 Data = Annotated[str | None, typer.Option(help="The images: a folder, or what the preset's source reads.")]
-Weights = Annotated[Path | None, typer.Option(help="Weights of inception or keras:NAME.  [default: download]")]
-ServingRoot = Annotated[Path | None, typer.Option(help="Where TF Serving reads.  [default: ROOT/serving]")]
+Weights = Annotated[Path | None, typer.Option(show_default="download", help="Weights of inception or keras:NAME.")]
+ServingRoot = Annotated[Path | None, typer.Option(show_default="ROOT/serving", help="Where TF Serving reads.")]
 Images = Annotated[str, typer.Argument(help="Folder, .npz, .npy, TFDS directory or SavedModel.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.batch_size=128.")
