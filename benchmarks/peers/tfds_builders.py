@@ -66,9 +66,8 @@ class OnBeam(Plain):
     def _generate_examples(self) -> Any:
         import apache_beam as beam
 
-        return beam.Create(list(items(self._data))) | beam.MapTuple(
-            example, size=self._size, channels=self._channels
-        )
+        size, channels = self._size, self._channels
+        return beam.Create(list(items(self._data))) | beam.Map(lambda item: example(*item, size, channels))
 
 
 def prepare(builder: type[Plain], **arguments: Any) -> int:

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import json
 import os
+import pickle
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 from array_record.python import array_record_module
 
 from gan_components import pictures
-from gan_components.artifacts import Progress, write_atomically
+from gan_components.artifacts import Progress
 from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
 from gan_components.ingestion import identity, near_duplicates, records, rows, spills
@@ -33,8 +34,9 @@ from gan_components.ingestion.sources import Chunk, Item, Source
 from gan_components.ingestion.spills import Converted
 from gan_components.ingestion.statistics import SPLITS, Summary
 
-# What a worker holds of a bucket at a time: a sixteenth.
-_SLICES_PER_BUCKET = 16
+_JSON = json.JSONEncoder(ensure_ascii=False)
+# What a worker holds of a bucket at a time: an eighth.
+_SLICES_PER_BUCKET = 8
 # What Beam deals out at most, up to a size of source where a task would no longer fit in memory.
 _MAX_TASKS = 512
 # Fewer chunks are converted before a second process has started.
@@ -65,7 +67,11 @@ def run(source: Source, config: IngestConfig, *, out: Path, num_buckets: int, pr
     # Each spill holds a part of each slice: their numbers multiply, and must not grow both with the data.
     num_slices = num_buckets * _SLICES_PER_BUCKET
     num_tasks = min(len(source.chunks), max(_MAX_TASKS, 2 * num_buckets))
-    tasks = [(out / f"spill-{task:05d}", source.chunks[task::num_tasks]) for task in range(num_tasks)]
+    tasks = []
+    for number in range(num_tasks):
+        # Not through Beam: it compresses what a pipeline begins with, arrays of pixels too, again and again.
+        tasks.append(out / f"task-{number:05d}")
+        tasks[-1].write_bytes(pickle.dumps(source.chunks[number::num_tasks]))
     try:
         # A list of flags, if empty, and not None: Beam would read this process' command line.
         with beam.Pipeline(runner=runner, options=PipelineOptions(flags)) as pipeline:
@@ -74,7 +80,7 @@ def run(source: Source, config: IngestConfig, *, out: Path, num_buckets: int, pr
                 | "Tasks" >> beam.Create(tasks)
                 | "Deal tasks" >> beam.Reshuffle()
                 | "Convert"
-                >> beam.MapTuple(
+                >> beam.Map(
                     functools.partial(
                         convert,
                         config=config,
@@ -114,10 +120,9 @@ def _watch(counter: Path, total: int, progress: Progress, finished: threading.Ev
         progress(min(counter.stat().st_size, total), total, "converting images")
 
 
-def convert(
-    spill: Path, chunks: list[Chunk], *, config: IngestConfig, labelled: bool, num_slices: int, counter: Path
-) -> Path:
-    """Reads, decodes and encodes the pictures of some chunks into a file; returns it."""
+def convert(task: Path, *, config: IngestConfig, labelled: bool, num_slices: int, counter: Path) -> Path:
+    """Reads, decodes and encodes the pictures of a task's chunks into a spill; returns it."""
+    chunks: list[Chunk] = pickle.loads(task.read_bytes())  # noqa: S301 (written by `run`)
     converted: list[Converted] = []
     rejected: list[tuple[str, str]] = []
     for chunk in chunks:
@@ -127,11 +132,13 @@ def convert(
                 converted.append(_converted(item, config, labelled=labelled))
             except pictures.UnreadableError as error:
                 rejected.append((item.name, str(error)))
-        with counter.open("ab", buffering=0) as file:
-            file.write(bytes(len(converted) + len(rejected) - before))
+        with counter.open("ab", buffering=0) as count:
+            count.write(bytes(len(converted) + len(rejected) - before))
+    spill = task.with_name(f"spill-{task.name}")
     spills.write(spill, converted, num_slices=num_slices)
     if rejected:
-        write_atomically(spill.with_name(f"rejected-{spill.name}.json"), json.dumps(rejected).encode())
+        with _file(task.with_name(f"rejected-{task.name}.json")) as file:
+            file.write(json.dumps(rejected).encode())
     return spill
 
 
@@ -191,9 +198,10 @@ def write(bucket: int, spilled: Iterable[Path], *, config: IngestConfig, out: Pa
             for _, copies in sorted(same.items()):
                 kept, line = _merged(copies, summary)
                 shards[line["split"]].write(records.example(line["id"], kept.label, kept.png, kept.png2))
-                index.write(f"{json.dumps(line, ensure_ascii=False)}\n".encode())
+                index.write(f"{_JSON.encode(line)}\n".encode())
                 table.write(rows.row(kept))
-    write_atomically(out / f"summary-{bucket:05d}.json", summary.model_dump_json().encode())
+    with _file(out / f"summary-{bucket:05d}.json") as file:
+        file.write(summary.model_dump_json().encode())
 
 
 def _merged(copies: list[Converted], summary: Summary) -> tuple[Converted, dict[str, Any]]:

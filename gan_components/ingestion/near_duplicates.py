@@ -5,8 +5,9 @@ any thumbnail. It matters because the held-out split is the control of the memor
 that was trained on proves nothing. Mirrored and recoloured copies are not found.
 """
 
+import functools
+
 import numpy as np
-from PIL import Image
 
 _SIDE = 8
 # Root mean square over thumbnails, in levels. Of the first 300 of the 5,000 MNIST digits, JPEG at quality 75
@@ -16,9 +17,23 @@ _ROWS_AT_ONCE = 1024
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """Averages uint8 ``[H, W, C]`` pixels over an 8 x 8 raster: uint8 ``[64 * C]``."""
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
+    """Averages uint8 ``[S, S, C]`` pixels over an 8 x 8 raster: uint8 ``[64 * C]``."""
+    size, _, channels = pixels.shape
+    overlaps = _overlaps(size)
+    columns = overlaps @ pixels.reshape(size, -1)
+    cells = overlaps @ columns.reshape(_SIDE, size, channels)
+    return np.rint(cells / size**2).astype(np.uint8).ravel()
+
+
+@functools.cache
+def _overlaps(size: int) -> np.ndarray:
+    """How much of each of `size` pixels lies in each cell of the raster, in eighths of a pixel.
+
+    Whole numbers, of which float64 makes exact sums: a thumbnail is the same on every machine.
+    """
+    cells, places = np.arange(_SIDE)[:, None] * size, np.arange(size) * _SIDE
+    ends, starts = np.minimum(cells + size, places + _SIDE), np.maximum(cells, places)
+    return np.maximum(ends - starts, 0).astype(np.float64)
 
 
 def thumbnail_size(channels: int) -> int:

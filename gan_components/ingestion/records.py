@@ -4,6 +4,7 @@ Written here by the formats' own rules, so that workers start without TensorFlow
 times as long for a PNG of 28 x 28 pixels. The bytes are the same on every run.
 """
 
+import functools
 import struct
 import zlib
 
@@ -12,6 +13,8 @@ import numpy as np
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR_TYPE = {1: 0, 3: 2}
 _PNG_FILTER_UP = 2
+# The quickest. The usual 6 takes a quarter longer and saves two bytes in a hundred.
+_ZLIB_LEVEL = 1
 _LENGTH_DELIMITED = 2
 
 
@@ -28,7 +31,7 @@ def png(pixels: np.ndarray) -> bytes:
     # uint8 wraps around, as the format wants it.
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">2I5B", width, height, 8, _PNG_COLOUR_TYPE[channels], 0, 0, 0)
-    chunks = {b"IHDR": header, b"IDAT": zlib.compress(filtered.tobytes()), b"IEND": b""}
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(filtered.tobytes(), _ZLIB_LEVEL), b"IEND": b""}
     return _PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks.items()
@@ -38,8 +41,8 @@ def png(pixels: np.ndarray) -> bytes:
 def example(key: str, label: int | None, encoded: bytes, encoded2: bytes | None) -> bytes:
     """A ``tf.train.Example`` as TFDS stores Text, Image and ClassLabel.
 
-    The protocol-buffer encoding of ``{features: {feature: {name: {bytes_list | int64_list: {value}}}}}``, names in
-    order, as ``SerializeToString(deterministic=True)`` writes it: https://protobuf.dev/programming-guides/encoding/.
+    The protocol-buffer encoding (https://protobuf.dev/programming-guides/encoding/) of
+    ``{features: {feature: {name: {bytes_list | int64_list: {value}}}}}``.
     """
     features = {"id": _field(1, _field(1, key.encode())), "image": _field(1, _field(1, encoded))}
     if encoded2 is not None:
@@ -54,6 +57,7 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | _LENGTH_DELIMITED]) + _varint(len(content)) + content
 
 
+@functools.lru_cache(4096)
 def _varint(number: int) -> bytes:
     """Seven bits a byte, the lowest first; all but the last byte have their top bit set."""
     groups = bytearray()

@@ -22,7 +22,7 @@ from gan_components.ingestion.statistics import (
     statistics,
 )
 
-_SHARD_BYTES = 128 * 2**20
+_SHARD_BYTES = 32 * 2**20
 _MIN_PER_SPLIT = 2
 
 
