@@ -37,7 +37,7 @@ from gan_components.ingestion.statistics import SPLITS, Summary
 _JSON = json.JSONEncoder(ensure_ascii=False)
 # What a worker holds of a bucket at a time: an eighth.
 _SLICES_PER_BUCKET = 8
-# What Beam deals out at most, up to a size of source where a task would no longer fit in memory.
+# What Beam deals out at most; more where a task would otherwise hold more than half a shard.
 _MAX_TASKS = 512
 # Fewer chunks are converted before a second process has started.
 _MIN_CHUNKS_FOR_PROCESSES = 64
@@ -59,11 +59,6 @@ def run(source: Source, config: IngestConfig, *, out: Path, num_buckets: int, pr
         progress: called from another thread while workers convert.
     """
     runner, flags = _runner(config.beam), _flags(config.beam, len(source.chunks))
-    counter = out / "converted"
-    counter.touch()
-    finished = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(counter, source.num_items, progress, finished))
-    watcher.start()
     # Each spill holds a part of each slice: their numbers multiply, and must not grow both with the data.
     num_slices = num_buckets * _SLICES_PER_BUCKET
     num_tasks = min(len(source.chunks), max(_MAX_TASKS, 2 * num_buckets))
@@ -72,6 +67,11 @@ def run(source: Source, config: IngestConfig, *, out: Path, num_buckets: int, pr
         # Not through Beam: it compresses what a pipeline begins with, arrays of pixels too, again and again.
         tasks.append(out / f"task-{number:05d}")
         tasks[-1].write_bytes(pickle.dumps(source.chunks[number::num_tasks]))
+    counter = out / "converted"
+    counter.touch()
+    finished = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(counter, source.num_items, progress, finished))
+    watcher.start()
     try:
         # A list of flags, if empty, and not None: Beam would read this process' command line.
         with beam.Pipeline(runner=runner, options=PipelineOptions(flags)) as pipeline:
@@ -111,7 +111,11 @@ def _flags(config: BeamConfig, num_chunks: int) -> list[str]:
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if config != BeamConfig() or num_chunks < _MIN_CHUNKS_FOR_PROCESSES or num_cores == 1:
         return list(config.options)
-    return [f"--direct_num_workers={num_cores}", "--direct_running_mode=multi_processing"]
+    return [
+        f"--direct_num_workers={num_cores}",
+        "--direct_running_mode=multi_processing",
+        "--default_sdk_harness_log_level=WARNING",
+    ]
 
 
 def _watch(counter: Path, total: int, progress: Progress, finished: threading.Event) -> None:
@@ -122,7 +126,7 @@ def _watch(counter: Path, total: int, progress: Progress, finished: threading.Ev
 
 def convert(task: Path, *, config: IngestConfig, labelled: bool, num_slices: int, counter: Path) -> Path:
     """Reads, decodes and encodes the pictures of a task's chunks into a spill; returns it."""
-    chunks: list[Chunk] = pickle.loads(task.read_bytes())  # noqa: S301 (written by `run`)
+    chunks: list[Chunk] = pickle.loads(task.read_bytes())  # noqa: S301 (`run` wrote it)
     converted: list[Converted] = []
     rejected: list[tuple[str, str]] = []
     for chunk in chunks:
