@@ -45,7 +45,7 @@ def read(paths: Iterable[Path], config: IngestConfig) -> np.ndarray:
 
 def identities(rows: np.ndarray) -> Iterable[str]:
     """What identifies the content of each record: the keys of its images, and its label."""
-    names = [name for name in ("key", "key2") if name in rows.dtype.names]
+    names = [name for name in ("key", "key2") if name in (rows.dtype.names or ())]
     for one in rows:
         keys = " ".join(one[name].tobytes().hex() for name in names)
         yield f"{keys} {None if one['label'] == _NO_LABEL else one['label']}"

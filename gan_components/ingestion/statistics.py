@@ -54,9 +54,9 @@ class Summary(BaseModel, strict=True, extra="forbid"):
         for split in SPLITS:
             self.num_examples[split] += other.num_examples[split]
             self.class_counts[split] = dict(Counter(self.class_counts[split]) + Counter(other.class_counts[split]))
-        for split in other.sums:
-            _add(self.sums, split, other.sums[split])
-            _add(self.squares, split, other.squares[split])
+        for counted in other.sums:
+            _add(self.sums, counted, other.sums[counted])
+            _add(self.squares, counted, other.squares[counted])
         self.source_sizes = dict(Counter(self.source_sizes) + Counter(other.source_sizes))
         self.num_duplicates += other.num_duplicates
         self.num_label_conflicts += other.num_label_conflicts
