@@ -102,7 +102,7 @@ def canonical(
     """
     if fit == "pad" and max(picture.size) ** 2 > MAX_PIXELS:
         raise UnreadableError(f"{picture.width} x {picture.height} padded to a square is {_TOO_LARGE}")
-    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = _in_mode(picture, "L" if channels == 1 else "RGB")
     return np.asarray(images.fit(picture, size, fit)).reshape(size, size, channels)
 
 
@@ -115,7 +115,15 @@ def _plain(picture: Image.Image) -> Image.Image:
         background = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         background.alpha_composite(picture.convert("RGBA"))
         return background.convert("RGB")
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    return _in_mode(picture, "L" if picture.mode in ("1", "L") else "RGB")
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """The decoded picture in a mode; the same one if it has it, of which ``convert`` would make a copy."""
+    if picture.mode != mode:
+        return picture.convert(mode)
+    picture.load()
+    return picture
 
 
 def _to_8_bits(pixels: np.ndarray) -> np.ndarray:

@@ -50,8 +50,8 @@ def assemble(
 
 def _moved(parts: Path, buckets: dict[str, Summary], directory: Path, split: str) -> tfds.core.SplitInfo:
     """Moves the shards of a split to the names that TFDS expects."""
-    lengths = {name: len(summary.of_split(split)) for name, summary in buckets.items()}
-    # A bucket without records of this split wrote no shard.
+    lengths = {name: summary.num_examples[split] for name, summary in buckets.items()}
+    # A bucket without records of this split left an empty shard.
     shards = [parts / f"{split}-{name}" for name, length in lengths.items() if length]
     info = tfds.core.SplitInfo(
         name=split,

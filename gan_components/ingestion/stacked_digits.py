@@ -11,7 +11,6 @@ import functools
 
 import numpy as np
 
-from gan_components import randomness
 from gan_components.errors import InputError
 from gan_components.ingestion import digits, identity
 
@@ -47,6 +46,9 @@ def stacks(triples: np.ndarray) -> np.ndarray:
 
 
 def _triples(classes: np.ndarray, places: np.ndarray, count: int, seed: int, side: str) -> np.ndarray:
+    # Imported where numbers are drawn: it brings TensorFlow, and workers use this module without it.
+    from gan_components import randomness
+
     generator = randomness.numpy_generator(seed, f"ingest/stacked_digits/{side}")
     drawn = generator.integers(0, len(digits.CLASS_NAMES), (count, 3))
     triples = np.empty((count, 3), np.int64)

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gan_components.artifacts import Examples, Progress, no_progress, work_direc
 from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import InputError
 from gan_components.examples import DATASET, Properties
-from gan_components.ingestion import beam, dataset, near_duplicates, validation
+from gan_components.ingestion import beam, dataset, near_duplicates, rows, validation
 from gan_components.ingestion.config import IngestConfig, recipe
 from gan_components.ingestion.items import Source
 from gan_components.ingestion.sources import open_source
@@ -26,7 +27,7 @@ from gan_components.ingestion.statistics import (
 
 logger = logging.getLogger(__name__)
 
-_SHARD_BYTES = 128 * 2**20
+_SHARD_BYTES = 32 * 2**20
 _MIN_PER_SPLIT = 2
 
 
@@ -64,64 +65,86 @@ def ingest(
     work = work_directory(out, what)
     try:
         progress(0, source.num_items, "converting images")
-        summary, alike = _converted(source, config, work, progress)
+        found = _converted(source, config, work, progress)
         if recipe(data, config, seed=seed, verify=verify) != what:
             raise InputError(f"{data} changed while it was read; run again when nobody writes to it")
-        _write_descriptions(work, summary, alike, source, config)
+        _write_descriptions(work, found, source, config)
     except InputError:
         shutil.rmtree(work)
         raise
-    for words in validation.anomalies(summary, num_near_duplicates=len(alike)):
+    summary = found.summary
+    for words in validation.anomalies(summary, num_near_duplicates=len(found.alike)):
         logger.warning("%s", words)
     progress(source.num_items, source.num_items, "images converted")
-    train, holdout = (summary.of_split(split) for split in SPLITS)
     properties = Properties(
         image_shape=config.image_shape,
         class_names=source.class_names,
-        class_frequencies=class_frequencies(train, len(source.class_names)),
+        class_frequencies=class_frequencies(summary, len(source.class_names)),
         second_domain=config.second_domain,
-        num_train=len(train),
-        num_holdout=len(holdout),
-        num_quarantined=len(summary.rejected),
+        num_train=summary.num_examples["train"],
+        num_holdout=summary.num_examples["holdout"],
+        num_quarantined=summary.num_quarantined,
         num_duplicates=summary.num_duplicates,
-        num_near_duplicates=len(alike),
+        num_near_duplicates=len(found.alike),
         num_label_conflicts=summary.num_label_conflicts,
         num_on_both_sides=summary.num_on_both_sides,
     )
-    digest = content_digest(summary, config.image_shape, source.class_names)
+    digest = content_digest(found.rows, config.image_shape, source.class_names)
     return Examples.seal(out, what, properties=properties.model_dump(), content_digest=digest)
 
 
-def _converted(
-    source: Source, config: IngestConfig, work: Path, progress: Progress
-) -> tuple[Summary, list[dict[str, Any]]]:
-    """Runs the pipeline and leaves the data set in `work`.
+@dataclass(frozen=True)
+class _Found:
+    """What is known when the source is converted.
 
-    Returns:
-        The summary of all records, and the held-out ones that look like a training image.
+    Attributes:
+        summary: of all records.
+        rows: of all records; see :func:`gan_components.ingestion.rows.read`.
+        rejected: name and reason of each picture in quarantine, by name.
+        alike: lines of ``near_duplicates.jsonl``.
     """
+
+    summary: Summary
+    rows: np.ndarray
+    rejected: list[tuple[str, str]]
+    alike: list[dict[str, Any]]
+
+
+def _converted(source: Source, config: IngestConfig, work: Path, progress: Progress) -> _Found:
+    """Runs the pipeline and leaves the data set and ``index.jsonl`` in `work`."""
     height, width, channels = config.image_shape
     num_domains = 2 if config.second_domain else 1
     num_buckets = -(-source.num_items * height * width * channels * num_domains // _SHARD_BYTES)
     parts = work / "parts"
     parts.mkdir()
     beam.run(source, config, out=parts, num_buckets=num_buckets, progress=progress)
-    buckets = {path.stem: Summary.model_validate_json(path.read_bytes()) for path in sorted(parts.glob("*.json"))}
+    buckets = [f"{bucket:05d}" for bucket in range(num_buckets)]
+    summaries = {
+        name: Summary.model_validate_json((parts / f"summary-{name}.json").read_bytes()) for name in buckets
+    }
     summary = Summary()
-    for bucket in buckets.values():
+    for bucket in summaries.values():
         summary.add(bucket)
-    _check(summary, config)
+    rejected = sorted(
+        (name, reason) for path in parts.glob("rejected-*.json") for name, reason in json.loads(path.read_bytes())
+    )
+    summary.num_quarantined = len(rejected)
+    _check(summary, rejected, config)
     validation.check(summary, source.class_names, config.expect)
-    thumbnails = np.concatenate([np.load(parts / f"{name}.npy") for name in buckets])
+    table = rows.read([parts / f"rows-{name}" for name in buckets], config)
+    with (work / "index.jsonl").open("wb") as index:
+        for name in buckets:
+            with (parts / f"index-{name}.jsonl").open("rb") as part:
+                shutil.copyfileobj(part, index)
     features = dataset.features(config.image_shape, source.class_names, config.second_domain)
-    dataset.assemble(parts, buckets, work / DATASET, features)
+    dataset.assemble(parts, summaries, work / DATASET, features)
     shutil.rmtree(parts)
-    return summary, _near_duplicates(summary, thumbnails)
+    return _Found(summary, table, rejected, _near_duplicates(table))
 
 
-def _check(summary: Summary, config: IngestConfig) -> None:
+def _check(summary: Summary, rejected: list[tuple[str, str]], config: IngestConfig) -> None:
     """Raises InputError if these examples cannot be trained on."""
-    total, rejected = summary.num_pictures, sorted(summary.rejected)
+    total = summary.num_pictures
     if len(rejected) > config.max_quarantined_share * total:
         shown = "; ".join(f"{name}: {reason}" for name, reason in rejected[:3])
         raise InputError(
@@ -129,7 +152,7 @@ def _check(summary: Summary, config: IngestConfig) -> None:
             f"ingest.max_quarantined_share above {config.max_quarantined_share:g}"
         )
     for split in SPLITS:
-        count = len(summary.of_split(split))
+        count = summary.num_examples[split]
         if count < _MIN_PER_SPLIT:
             raise InputError(
                 f"of {total} images ({summary.num_duplicates} duplicates, {len(rejected)} unreadable), {count} "
@@ -137,38 +160,35 @@ def _check(summary: Summary, config: IngestConfig) -> None:
             )
 
 
-def _near_duplicates(summary: Summary, thumbnails: np.ndarray) -> list[dict[str, Any]]:
+def _near_duplicates(table: np.ndarray) -> list[dict[str, Any]]:
     """Lines of ``near_duplicates.jsonl``."""
-    rows = {split: [place for place, row in enumerate(summary.rows) if row.split == split] for split in SPLITS}
-    pairs = near_duplicates.find(thumbnails[rows["train"]], thumbnails[rows["holdout"]])
     return [
         {
-            "holdout": summary.rows[rows["holdout"][held_out]].id,
-            "train": summary.rows[rows["train"][trained]].id,
+            "holdout": table["key"][held_out].tobytes().hex(),
+            "train": table["key"][trained].tobytes().hex(),
             "distance": round(distance, 3),
         }
-        for held_out, trained, distance in pairs
+        for held_out, trained, distance in near_duplicates.find(table["thumbnail"], table["held_out"])
     ]
 
 
-def _write_descriptions(
-    work: Path, summary: Summary, alike: list[dict[str, Any]], source: Source, config: IngestConfig
-) -> None:
-    """Writes what lies beside the records: where they come from, what was left out, what they look like."""
-    _write_lines(work / "index.jsonl", [row.model_dump() for row in summary.rows])
-    rejected = [{"file": name, "reason": reason} for name, reason in sorted(summary.rejected)]
+def _write_descriptions(work: Path, found: _Found, source: Source, config: IngestConfig) -> None:
+    """Writes what lies beside the records: what was left out, what they look like."""
+    rejected = [{"file": name, "reason": reason} for name, reason in found.rejected]
     _write_lines(work / "quarantine.jsonl", rejected)
-    _write_lines(work / "near_duplicates.jsonl", alike)
-    _write_json(work / "statistics.json", statistics(summary, config.image_shape, source.class_names, len(alike)))
+    _write_lines(work / "near_duplicates.jsonl", found.alike)
+    summary, shape, class_names = found.summary, config.image_shape, source.class_names
+    counted = statistics(summary, shape, class_names, num_near_duplicates=len(found.alike))
+    _write_json(work / "statistics.json", counted)
     made_by = config.second_domain if config.second_domain in SECOND_DOMAINS else None
-    image = {"shape": config.image_shape, "dtype": "uint8", "range": [0, 255], "encoding": "png"}
+    image = {"shape": shape, "dtype": "uint8", "range": [0, 255], "encoding": "png"}
     _write_json(
         work / "schema.json",
         {
             "image": image,
             "image2": image | {"made_of_image_by": made_by} if config.second_domain else None,
-            "label": {"dtype": "int64", "classes": source.class_names} if source.class_names else None,
-            "expect": validation.observed(summary, source.class_names),
+            "label": {"dtype": "int64", "classes": class_names} if class_names else None,
+            "expect": validation.observed(summary, class_names),
             "id": "SHA-256 of height, width and channels as little-endian uint32 and the pixels, in hexadecimal",
         },
     )

@@ -6,7 +6,6 @@ What holds for one picture sends it to quarantine; what holds for all of them is
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from gan_components.errors import InputError
 from gan_components.ingestion.config import Bounds, ExpectConfig
@@ -17,12 +16,11 @@ from gan_components.pictures import UnreadableError
 NEAR_BLANK_DEVIATION = 2.0
 
 
-def check_size(picture: Image.Image, min_side_pixels: int) -> None:
-    """Raises UnreadableError if a side of a picture has fewer pixels."""
-    if min(picture.size) < min_side_pixels:
-        raise UnreadableError(
-            f"{picture.width} x {picture.height} is smaller than ingest.min_side_pixels: {min_side_pixels}"
-        )
+def check_size(shape: tuple[int, int, int], min_side_pixels: int) -> None:
+    """Raises UnreadableError if a side of a picture, ``(width, height, channels)``, has fewer pixels."""
+    width, height, _ = shape
+    if min(width, height) < min_side_pixels:
+        raise UnreadableError(f"{width} x {height} is smaller than ingest.min_side_pixels: {min_side_pixels}")
 
 
 def is_near_blank(pixels: np.ndarray) -> bool:
@@ -68,9 +66,9 @@ def check(summary: Summary, class_names: list[str], expect: ExpectConfig) -> Non
 def anomalies(summary: Summary, *, num_near_duplicates: int) -> list[str]:
     """What the user should look at, in words, with the file that lists it."""
     counts = [
-        (len(summary.rejected), "images went to quarantine: quarantine.jsonl"),
+        (summary.num_quarantined, "images went to quarantine: quarantine.jsonl"),
         (summary.num_duplicates, "images have the same pixels as another one: index.jsonl"),
-        (sum(row.near_blank for row in summary.rows), "images are nearly blank: near_blank in index.jsonl"),
+        (summary.num_near_blank, "images are nearly blank: near_blank in index.jsonl"),
         (num_near_duplicates, "held-out images look like a training image: near_duplicates.jsonl"),
         (summary.num_label_conflicts, "images have copies with other labels"),
         (summary.num_on_both_sides, "images lie in train and in the split held out, and are held out"),

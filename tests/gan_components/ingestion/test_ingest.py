@@ -1,10 +1,12 @@
 """A folder goes in, Examples come out: complete, deterministic, or not at all."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from gan_components.artifacts import Examples
 from gan_components.domains import SECOND_DOMAINS, edges
 from gan_components.errors import ArtifactError, InputError
 from gan_components.ingestion import beam, identity, stage
-from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
+from gan_components.ingestion.config import BeamConfig, Fraction, IngestConfig, NamedSplit, recipe
 from gan_components.ingestion.stage import ingest
 from tests.gan_components.ingestion.folders import CONFIG, fill, make, picture, save
 
@@ -300,6 +302,85 @@ def test_progress_counts_to_the_end(tmp_path):
     assert calls[-1][:2] == (20, 20)
 
 
+PROCESSES = CONFIG.model_copy(
+    update={"beam": BeamConfig(options=["--direct_num_workers=2", "--direct_running_mode=multi_processing"])}
+)
+
+
+def contents(artifact):
+    """The bytes of each file, apart from the manifest, which holds times."""
+    files = [path for path in artifact.directory.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {path.relative_to(artifact.directory): path.read_bytes() for path in files}
+
+
+def test_workers_start_without_tensorflow():
+    """Red if a module on the workers' way imports it: each process would start seconds later."""
+    code = "import sys, gan_components.ingestion.beam; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.slow
+def test_no_byte_depends_on_the_runner(tmp_path, monkeypatch):
+    """Red if a record depends on the process that made it: the order of spills, the copy that is kept.
+
+    300 pictures are five tasks for two processes. The run of two is killed when the first of its tasks is done.
+    """
+    monkeypatch.setattr(stage, "_SHARD_BYTES", 300 * 8 * 8 * 3 // 4)
+    data = fill(tmp_path / "data", 280)
+    for number in range(20):
+        save(data / "dog" / f"copy{number}.png", number)
+    expected = make(data, tmp_path / "out")
+    code = f"""
+        import os, signal, sys, time
+        from pathlib import Path
+        from gan_components.ingestion import beam, stage
+        from tests.gan_components.ingestion.folders import make
+        from tests.gan_components.ingestion.test_ingest import PROCESSES
+        stage._SHARD_BYTES = {stage._SHARD_BYTES}
+        def watch(counter, *_):
+            while not list(counter.parent.glob("spill-*")):
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGKILL)
+        beam._watch = watch
+        make(Path(sys.argv[1]), Path(sys.argv[2]), PROCESSES)
+    """
+    out = tmp_path / "processes"
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), data, out], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    made = make(data, out, PROCESSES)
+    assert len(list(made.directory.glob("dataset/*.array_record-*"))) == 8
+    assert made.content_digest == expected.content_digest
+    assert contents(made) == contents(expected)
+
+
+def test_work_done_twice_at_the_same_time(tmp_path, monkeypatch):
+    """Red if two workers with the same task or bucket write to one file, or a picture is counted for each."""
+    data = fill(tmp_path / "data", 30)
+    expected = make(data, tmp_path / "out")
+
+    def twice(function):
+        def both(*args, **kwargs):
+            with ThreadPoolExecutor(2) as pool:
+                first, second = [pool.submit(function, *args, **kwargs) for _ in range(2)]
+                return (first.result(), second.result())[0]
+
+        return both
+
+    monkeypatch.setattr(beam, "convert", twice(beam.convert))
+    monkeypatch.setattr(beam, "write", twice(beam.write))
+    assert contents(make(data, tmp_path / "twice")) == contents(expected)
+
+
+@pytest.mark.parametrize(("num_chunks", "cores", "flags"), [(64, 4, 4), (63, 4, None), (64, 1, None)])
+def test_a_process_a_core_where_there_is_work(num_chunks, cores, flags, monkeypatch):
+    """Red if a large source stays on one core by default, or a small one waits for processes to start."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    processes = [f"--direct_num_workers={flags}", "--direct_running_mode=multi_processing"]
+    assert beam._flags(BeamConfig(), num_chunks)[:2] == (processes if flags else [])
+    chosen = BeamConfig(options=["--direct_num_workers=1"])
+    assert beam._flags(chosen, num_chunks) == chosen.options
+
+
 @pytest.mark.slow
 def test_killed_run_leaves_nothing_readable(made, tmp_path):
     """Red if the artifact stands in its place before it is sealed, or remains disturb the next run."""
@@ -309,11 +390,11 @@ def test_killed_run_leaves_nothing_readable(made, tmp_path):
         from pathlib import Path
         from gan_components.ingestion import beam
         from tests.gan_components.ingestion.folders import make
-        original = beam.write_atomically
-        def die(*args):
-            original(*args)
+        original = beam.write
+        def die(*args, **options):
+            original(*args, **options)
             os.kill(os.getpid(), signal.SIGKILL)
-        beam.write_atomically = die
+        beam.write = die
         make(Path(sys.argv[1]), Path(sys.argv[2]))
     """
     out = tmp_path / "out"

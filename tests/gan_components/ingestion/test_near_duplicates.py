@@ -1,0 +1,35 @@
+"""The search that leaves most pairs out finds what comparing each with each finds."""
+
+import numpy as np
+import pytest
+
+from gan_components.ingestion import near_duplicates
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_finds_what_brute_force_finds(channels, monkeypatch):
+    """Red if the reach is `MAX_DISTANCE` itself instead of that of a sum, or a tile's offset is forgotten.
+
+    Copies differ by up to twice the limit, most of them evenly: a change of brightness is the widest reach.
+    """
+    monkeypatch.setattr(near_duplicates, "_ROWS_AT_ONCE", 16)
+    random = np.random.default_rng(0)
+    size = near_duplicates.thumbnail_size(channels)
+    originals = random.integers(0, 250, (150, size))
+    shifts = random.integers(0, 7, (150, 1)) * np.where(random.random((150, size)) < 0.9, 1, 0)
+    thumbnails = np.concatenate([originals, np.minimum(originals + shifts, 255)]).astype(np.uint8)
+    held_out = random.random(300) < 0.3
+    train, queries = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    differences = thumbnails[queries, None].astype(np.int64) - thumbnails[train]
+    distances = np.sqrt((differences**2).mean(2))
+    expected = {
+        int(row): (int(train[of_row.argmin()]), of_row.min())
+        for row, of_row in zip(queries, distances, strict=True)
+        if of_row.min() <= near_duplicates.MAX_DISTANCE
+    }
+    found = near_duplicates.find(thumbnails, held_out)
+    assert [row for row, _, _ in found] == sorted(expected)
+    assert {row: nearest for row, nearest, _ in found} == {row: nearest for row, (nearest, _) in expected.items()}
+    # Sums of integers are exact in float32, its square root is not.
+    np.testing.assert_allclose([distance for *_, distance in found], [expected[row][1] for row, *_ in found], 1e-6)
+    assert 10 < len(found) < len(queries)
