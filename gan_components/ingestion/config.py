@@ -33,7 +33,8 @@ class BeamConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
 
     # A Beam runner's name. ``DirectRunner`` would first try to download a program.
     runner: str = "FnApiRunner"
-    # Flags for the runner, such as ``--direct_num_workers=8`` and ``--direct_running_mode=multi_processing``.
+    # Flags for the runner, such as ``--direct_num_workers=8`` and ``--direct_running_mode=multi_processing``. With
+    # no setting of this section, a process a core where there is work for them.
     options: list[str] = []
 
 
