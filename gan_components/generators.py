@@ -121,10 +121,14 @@ def _endpoints(network: keras.Model, description: Description) -> list[tuple[str
             key = tf.stack([seed, _LABEL_STREAM])
             return tf.random.stateless_uniform([], key, alg="philox", dtype=tf.float64)
 
-        point = tf.map_fn(row, seed, fn_output_signature=tf.float64)
-        # The last boundary is left out: rounding must not push a point past the last class.
-        by_seed = tf.searchsorted(cumulative[:-1], point, side="right", out_type=tf.int64)
-        return tf.where(label < 0, by_seed, label)
+        def by_seed() -> tf.Tensor:
+            point = tf.map_fn(row, seed, fn_output_signature=tf.float64)
+            # The last boundary is left out: rounding must not push a point past the last class.
+            found = tf.searchsorted(cumulative[:-1], point, side="right", out_type=tf.int64)
+            return tf.where(label < 0, found, label)
+
+        # Who names the classes does not wait for a loop over the rows.
+        return tf.cond(tf.reduce_all(label >= 0), lambda: label, by_seed)
 
     def from_inputs(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         levels = images.to_uint8(network(inputs, training=False))

@@ -1,5 +1,6 @@
 """The registry: versions found again, aliases moved in order, a model that loads without this package."""
 
+import base64
 import contextlib
 import json
 import os
@@ -226,6 +227,8 @@ def test_mlflow_serves_the_registered_model(loaded, root, tmp_path):
             time.sleep(0.5)
         images = _invoke(address, {"inputs": {"seed": [5, 7]}, "params": {"labels": [2, 1]}})
         np.testing.assert_array_equal(images, loaded.predict([5, 7], params={"labels": [2, 1]}))
+        pictures = _invoke(address, {"inputs": {"seed": [5, 7]}, "params": {"format": "png"}})
+        assert [base64.b64decode(one) for one in pictures] == loaded.predict([5, 7], params={"format": "png"})
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
