@@ -92,7 +92,7 @@ def _run(config: TrainConfig, seed: int, strategy: tf.distribute.Strategy) -> di
 
 if __name__ == "__main__":
     name, *cases = sys.argv[1:]
-    # As the stage does: without it two runs on one device differ by rounding, and a kink makes whole steps of that.
+    # As the stage does: without it two runs on one device differ by rounding, and a kink makes steps of that.
     tf.config.experimental.enable_op_determinism()
     if name == "mirrored":
         tf.config.set_logical_device_configuration(
