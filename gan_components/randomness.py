@@ -14,6 +14,18 @@ import numpy as np
 import tensorflow as tf
 
 
+def enable_determinism() -> None:
+    """Makes TensorFlow compute the same bits every time; for the whole process, it has no narrower switch.
+
+    Two things are needed: operations whose sums keep their order, and reads that keep theirs. The second is not
+    part of ``enable_op_determinism``: TensorFlow 2.21's dependency optimizer drops the edge from a read of a
+    variable to a write after it, so that a training step may see p of ADA, or the bias of a layer under R1, from
+    after its own update.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
+
+
 def _digest(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gan_components import images
+from gan_components import images, randomness
 from gan_components.generators import Description
 from gan_components.training import checkpoints, monitors, players
 from gan_components.training.config import TrainConfig
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path)
     arguments = parser.parse_args()
     # As the stage does.
-    tf.config.experimental.enable_op_determinism()
+    randomness.enable_determinism()
     config, source = TrainConfig.model_validate_json(arguments.section), data.load(arguments.data)
     gan = build(config, source, seed=arguments.seed)
     start_step = (arguments.checkpoints and checkpoints.restore_latest(gan, arguments.checkpoints)) or 0

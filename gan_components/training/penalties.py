@@ -89,6 +89,9 @@ def lazy(penalty: Callable[[], tf.Tensor], *, step: tf.Tensor, interval_steps: i
 
 def _squared_gradients(discriminator: Discriminator, images: tf.Tensor) -> tf.Tensor:
     """``|dD/dx|^2`` of each image, float32 ``[N]``."""
+    # A copy within the branch of `lazy`: TensorFlow cannot differentiate a custom gradient (our convolutions')
+    # twice there that holds on to a tensor of the graph outside.
+    images = tf.identity(images)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         logits = discriminator(images)

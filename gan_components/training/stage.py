@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import JsonValue
 
-from gan_components import artifacts, generators
+from gan_components import artifacts, generators, randomness
 from gan_components import examples as examples_reader
 from gan_components.artifacts import Examples, Progress, TrainedModel, no_progress
 from gan_components.errors import ConfigError, DivergedError, TrainingError
@@ -133,9 +133,7 @@ def _trained(
     begin: Callable[[GAN], None] = lambda gan: None,
 ) -> tuple[GAN, list[dict[str, JsonValue]]]:
     """Players that have taken all steps, and the roll-backs on the way."""
-    # Process-wide: TensorFlow has no narrower switch. It is what makes a resumed run end with the same bits,
-    # and costs nothing measurable on a CPU.
-    tf.config.experimental.enable_op_determinism()
+    randomness.enable_determinism()
     strategy = distribution.strategy(config.strategy, batch_size=config.batch_size)
     taken = rollbacks.read(work)
     while True:

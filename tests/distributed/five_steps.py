@@ -6,12 +6,15 @@ and ``multi_worker`` as the task of ``TF_CONFIG``.
 
 import json
 import sys
+import unittest.mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from gan_components import randomness
 from gan_components.generators import Description
+from gan_components.networks import dcgan, stylegan
 from gan_components.networks.config import Dcgan, Stylegan
 from gan_components.training import distribution, players
 from gan_components.training.augment_config import Ada, DiffAugment
@@ -38,10 +41,17 @@ CASES: dict[str, TrainConfig] = {
     "stylegan": DCGAN.model_copy(update={"network": Stylegan(base_channels=4, max_channels=8, mapping_layers=2)}),
 }
 
-# Weights, data and streams of each case. A leaky ReLU has a kink: a unit whose input lies within rounding of zero
-# takes the other slope on the other device, and Adam makes whole steps of it. With these seeds nothing did, on
-# processors with and without AMX.
-SEEDS = {"dcgan": 5, "ada": 5, "two turns": 6, "stylegan": 9}
+# Weights, data and streams of each case.
+SEED = 5
+
+
+def _smooth(x: tf.Tensor) -> tf.Tensor:
+    """Stands in for the (leaky) ReLUs: as wide, without a kink.
+
+    At a kink a unit whose input lies within rounding of zero takes the other slope on the other device, and Adam
+    makes whole steps of it: which seeds meet one depends on the processor.
+    """
+    return x * (0.6 + 0.4 * tf.tanh(4.0 * x))
 
 
 class _Logs(keras.callbacks.Callback):
@@ -53,7 +63,7 @@ class _Logs(keras.callbacks.Callback):
         self.values.append({name: float(np.reshape(value, ())) for name, value in logs.items()})
 
 
-def _run(config: TrainConfig, seed: int, strategy: tf.distribute.Strategy) -> dict:
+def _run(config: TrainConfig, strategy: tf.distribute.Strategy) -> dict:
     description = Description(
         image_shape=[16, 16, 1],
         latent_dim=config.latent_dim,
@@ -61,11 +71,11 @@ def _run(config: TrainConfig, seed: int, strategy: tf.distribute.Strategy) -> di
         class_frequencies=toy_training.FREQUENCIES,
     )
     with strategy.scope():
-        gan = players.build(description, config, seed=seed)
+        gan = players.build(description, config, seed=SEED)
     draws = strategy.run(lambda: gan.draw(tf.constant(0, tf.int64))["latents"])
     k = config.d_steps_per_g_step
     batches = toy_training.batches(
-        None, batch_size=config.batch_size * k, seed=seed, start_step=0, num_steps=STEPS
+        None, batch_size=config.batch_size * k, seed=SEED, start_step=0, num_steps=STEPS
     )
     if k > 1:
         batches = batches.map(
@@ -92,11 +102,16 @@ def _run(config: TrainConfig, seed: int, strategy: tf.distribute.Strategy) -> di
 
 if __name__ == "__main__":
     name, *cases = sys.argv[1:]
-    # As the stage does: without it two runs on one device differ by rounding, and a kink makes steps of that.
-    tf.config.experimental.enable_op_determinism()
+    # As the stage does.
+    randomness.enable_determinism()
     if name == "mirrored":
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
         )
     chosen = distribution.strategy(name, batch_size=DCGAN.batch_size)
-    print(json.dumps({case: _run(CASES[case], SEEDS[case], chosen) for case in cases}))
+    with (
+        unittest.mock.patch.object(dcgan, "leaky_relu", _smooth),
+        unittest.mock.patch.object(stylegan, "leaky_relu", _smooth),
+        unittest.mock.patch.object(keras.layers, "ReLU", lambda: keras.layers.Activation(_smooth)),
+    ):
+        print(json.dumps({case: _run(CASES[case], chosen) for case in cases}))
