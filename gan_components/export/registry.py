@@ -7,18 +7,14 @@ MLflow's fluent functions (``mlflow.log_model`` ...) read process-wide settings;
 client that is told its address.
 """
 
-import importlib.metadata
 import logging
 import re
-import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
 from filelock import FileLock
 
 from gan_components.errors import InputError
@@ -29,13 +25,12 @@ from gan_components.export.errors import RegistryError
 mlflow_environment.set_defaults()
 
 import mlflow.artifacts  # noqa: E402 (reads the environment when it is imported)
-import mlflow.pyfunc  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus  # noqa: E402
 from mlflow.entities.model_registry import ModelVersion  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.models import Model, ModelSignature  # noqa: E402
-from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec  # noqa: E402
+from mlflow.models import Model  # noqa: E402
+
+from gan_components.export import logged_model  # noqa: E402
 
 UNREACHABLE = (MlflowException, RegistryError)
 """What a call to MLflow raises when the server or store does not answer as it should."""
@@ -43,10 +38,6 @@ UNREACHABLE = (MlflowException, RegistryError)
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 
 _log = logging.getLogger(__name__)
-_PYFUNC_MODEL = Path(__file__).with_name("pyfunc_model.py")
-# Of the artifacts that `pyfunc_model.py` reads.
-_GENERATOR = "generator"
-_REQUIREMENTS = ("mlflow", "numpy", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -181,7 +172,7 @@ def download(tracking_uri: str, wanted: str, directory: Path) -> Path:
         source = connect(tracking_uri).get_model_version_download_uri(name, version.version)
         path = mlflow.artifacts.download_artifacts(source, dst_path=str(directory), tracking_uri=tracking_uri)
         flavour = Model.load(path).flavors["python_function"]
-    return Path(path) / flavour["artifacts"][_GENERATOR]["path"]
+    return Path(path) / flavour["artifacts"][logged_model.GENERATOR]["path"]
 
 
 def register(
@@ -210,7 +201,7 @@ def register(
             return _version(found)
         _create_registered_model(client, name)
         run_id = destination.mlflow_run_id or _own_run(client, destination, tags["fingerprint"])
-        model = _logged_model(client, run_id, name, saved_model, tags, metrics)
+        model = logged_model.upload(client, run_id, name, saved_model, tags, metrics)
         # The artifacts' own address: a `models:/` source would be looked up in MLflow's process-wide store.
         # Tags are given with the creation, so no version exists without its fingerprint.
         created = client.create_model_version(
@@ -292,65 +283,6 @@ def _own_run(client: MlflowClient, destination: Destination, fingerprint: str) -
         return found[0].info.run_id
     tags = {"fingerprint": fingerprint, "stage": "export"}
     return client.create_run(experiment_id, run_name="export", tags=tags).info.run_id
-
-
-def _logged_model(
-    client: MlflowClient,
-    run_id: str,
-    name: str,
-    saved_model: Path,
-    tags: dict[str, str],
-    metrics: dict[str, float],
-) -> LoggedModel:
-    """The SavedModel with its pyfunc, uploaded; the upload of a former try if it was finished."""
-    experiment_id = client.get_run(run_id).info.experiment_id
-    same = f"tags.fingerprint = '{tags['fingerprint']}'"
-    for found in client.search_logged_models([experiment_id], filter_string=same):
-        if found.status == LoggedModelStatus.READY:
-            return found
-        client.delete_logged_model(found.model_id)
-    model = client.create_logged_model(
-        experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="generator"
-    )
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    with tempfile.TemporaryDirectory(prefix="pyfunc-") as directory:
-        path = Path(directory) / "model"
-        _save_pyfunc(path, saved_model, model, run_id)
-        client.log_model_artifacts(model.model_id, str(path))
-    for key, value in metrics.items():
-        client.log_metric(run_id, key, value, model_id=model.model_id)
-    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-
-
-def _save_pyfunc(path: Path, saved_model: Path, model: LoggedModel, run_id: str) -> None:
-    with warnings.catch_warnings():
-        # MLflow asks for an input example, which would only repeat the signature.
-        warnings.simplefilter("ignore", UserWarning)
-        mlflow.pyfunc.save_model(
-            str(path),
-            python_model=str(_PYFUNC_MODEL),
-            artifacts={_GENERATOR: str(saved_model)},
-            signature=_signature(),
-            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _REQUIREMENTS],
-            mlflow_model=Model(
-                artifact_path=model.artifact_location,
-                model_uuid=model.model_id,
-                run_id=run_id,
-                model_id=model.model_id,
-            ),
-        )
-
-
-def _signature() -> ModelSignature:
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.int64), (-1,), "seed")]),
-        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))]),
-        params=ParamSchema([ParamSpec("labels", "long", [], shape=(-1,)), ParamSpec("format", "string", "array")]),
-    )
-    # MLflow's own check would drop inputs that the schema does not know, with a warning: wrong images instead
-    # of an error. With this mark it hands everything to the model, which checks it itself and refuses.
-    signature._is_signature_from_type_hint = True
-    return signature
 
 
 def _version(version: ModelVersion) -> Version:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from gan_components import images, randomness
 from gan_components.networks import layers, spectral_norm
-from gan_components.training import augment, ema, penalties
+from gan_components.training import ada_controller, ema, penalties
 from gan_components.training.draws import Draw, Tensors
 from gan_components.training.growth import Phase
 from gan_components.training.objective import PENALTIES, Objective
@@ -225,7 +225,7 @@ class GAN(keras.Model):
         everywhere = tf.distribute.get_replica_context().all_reduce
         values, signs = everywhere(tf.distribute.ReduceOp.MEAN, [values, signs])
         if self.objective.ada:
-            p, sums = augment.controlled(
+            p, sums = ada_controller.controlled(
                 self.objective.ada,
                 p=self.ada_p.value,
                 sign_sum=self.ada_signs + signs,
