@@ -22,6 +22,9 @@ DATASET = "dataset"
 # Decoded images up to this size are held in memory; more are read record by record.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 
+# So many are asked for in one call, the records of several steps.
+_RECORDS_AT_ONCE = 1024
+
 # The random stream of each domain's order.
 _ORDERS = ("order", "order2")
 
@@ -201,14 +204,18 @@ def _from_records(examples: Examples, orders: tf.data.Dataset) -> tf.data.Datase
     labelled = bool(properties.class_names) and len(names) == 1
 
     def fetch(places: np.ndarray) -> np.ndarray:
-        return np.array(source.__getitems__(places.tolist()), np.object_)
+        records = source.__getitems__(places.ravel().tolist())
+        return np.array(records, np.object_).reshape(places.shape)
 
-    def parsed(places: tf.Tensor, name: str) -> dict[str, tf.Tensor]:
-        records = tf.numpy_function(fetch, [places], tf.string, stateful=False)
+    def records(*places: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        found = [tf.numpy_function(fetch, [one], tf.string, stateful=False) for one in places]
+        return tuple(tf.ensure_shape(one, one_places.shape) for one, one_places in zip(found, places, strict=True))
+
+    def parsed(records: tf.Tensor, name: str) -> dict[str, tf.Tensor]:
         features = {name: tf.io.FixedLenFeature([], tf.string)}
         if labelled:
             features["label"] = tf.io.FixedLenFeature([], tf.int64)
-        return tf.io.parse_example(tf.ensure_shape(records, places.shape), features)
+        return tf.io.parse_example(records, features)
 
     def decoded(encoded: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
@@ -217,12 +224,17 @@ def _from_records(examples: Examples, orders: tf.data.Dataset) -> tf.data.Datase
             fn_output_signature=tf.uint8,
         )
 
-    def rows(*places: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-        domains = [parsed(one, name) for one, name in zip(places, names, strict=True)]
+    def rows(*records: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        domains = [parsed(one, name) for one, name in zip(records, names, strict=True)]
         images = tf.concat([decoded(one[name]) for one, name in zip(domains, names, strict=True)], axis=-1)
         return (images, domains[0]["label"]) if labelled else images
 
-    return orders.map(rows, num_parallel_calls=tf.data.AUTOTUNE)
+    # A call for many records costs hardly more than one for a few.
+    steps = max(1, _RECORDS_AT_ONCE // orders.element_spec[0].shape[0])
+    read = orders.batch(steps).map(records, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    # Unbatching forgets how many there are, and Keras wants to know.
+    known = read.apply(tf.data.experimental.assert_cardinality(orders.cardinality()))
+    return known.map(rows, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _builder(examples: Examples) -> tfds.core.DatasetBuilder:
