@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CODE := pipelines gan_components tests benchmarks
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check bench docs clean
 
 demo: .venv/installed ## the first run: MNIST digits from images to a served generator
 	$(BIN)/gan-pipelines run digits
@@ -22,6 +22,12 @@ check: .venv/installed-test ## format, lint, types, import contracts
 
 bench: .venv/installed-test ## every claim with a number, measured
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# By name: pdoc takes what a package calls its own, and of ours only `export` is also the name of a module. Not the
+# one that only MLflow can run.
+docs: .venv/installed-test ## the API reference, build/docs/index.html
+	$(BIN)/pdoc --docformat google --math -o build/docs pipelines gan_components \
+	    $$(ls -d gan_components/[a-z]* | sed -e '/export$$/d' -e 's/\.py$$//' -e 's#/#.#') '!gan_components.export.pyfunc_model'
 
 clean:
 	rm -rf .venv build *.egg-info
