@@ -21,7 +21,16 @@ frequencies. A generator of two domains (CoGAN) gives a second image of the same
                         float32 [N]``[, label]``
 ======================= ================================== ==========================================
 
-``truncation`` is the paper's psi, ``w = mean(w) + psi (w - mean(w))``: 1 gives ``images``, 0 the mean image.
+``truncation`` is the paper's psi, ``w = mean(w) + psi (w - mean(w))``: 1 gives ``images``, 0 the mean image. One
+with styles (StyleGAN) mixes those of two seeds:
+
+======================= ================================== ==========================================
+``mixed``               ``seed, style_seed, style_layer``  ``images`` uint8 [N, H, W, C]
+                        int64 [N]``[, label]``
+======================= ================================== ==========================================
+
+From ``style_layer`` on, counted from 0 and two a resolution, the layers take their style from ``style_seed``; a
+number past the last layer gives ``images``.
 """
 
 from collections.abc import Callable
@@ -52,6 +61,7 @@ class Description(BaseModel, frozen=True, strict=True, extra="forbid"):
         latent_distribution: of each latent number: ``normal`` (0, 1), or ``uniform`` on [-1, 1).
         num_domains: images drawn from one latent.
         truncation: whether the network takes ``truncation``.
+        num_style_layers: layers with a style that can be another latent's; 0: none.
         class_names: name of each label in order; empty if the generator takes no labels.
         class_frequencies: share of each class in the training split; sums to 1.
         provenance: where it comes from: preset name, digests, steps.
@@ -62,6 +72,7 @@ class Description(BaseModel, frozen=True, strict=True, extra="forbid"):
     latent_distribution: Literal["normal", "uniform"] = "normal"
     num_domains: Literal[1, 2] = 1
     truncation: bool = False
+    num_style_layers: int = 0
     class_names: list[str] = []
     class_frequencies: list[float] = []
     provenance: dict[str, JsonValue] = {}
@@ -77,7 +88,8 @@ def save(network: keras.Model, directory: Path, description: Description) -> Non
     Args:
         network: maps ``{"latents": float32 [N, D]}``, with ``"labels": int64 [N]`` if the description names
             classes, to float32 images ``[N, H, W, C]`` in [-1, 1]; of two domains ``[N, H, W, 2C]``, the first
-            domain first. With truncation it also takes ``"truncation": float32 [N]``. Built, in float32.
+            domain first. With truncation it also takes ``"truncation": float32 [N]``, with style layers
+            ``"mixing_latents": float32 [N, D]`` and ``"crossover": int64 [N]``. Built, in float32.
         directory: must not exist.
         description: written beside the graph.
 
@@ -146,6 +158,12 @@ def _endpoints(network: keras.Model, description: Description) -> list[tuple[str
     def truncated(seed: tf.Tensor, truncation: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
         return from_inputs(as_inputs(seed, *label) | {"truncation": truncation})
 
+    def mixed(
+        seed: tf.Tensor, style_seed: tf.Tensor, style_layer: tf.Tensor, *label: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        other = {"mixing_latents": latents(style_seed)["latents"], "crossover": style_layer}
+        return from_inputs(as_inputs(seed, *label) | other)
+
     def as_png(seed: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
         return {
             # The suffix `_bytes` makes TF Serving's REST answer base64.
@@ -167,6 +185,9 @@ def _endpoints(network: keras.Model, description: Description) -> list[tuple[str
     if description.truncation:
         truncation = tf.TensorSpec([None], tf.float32, name="truncation")
         endpoints.append(("truncated", truncated, [seed, truncation, *label]))
+    if description.num_style_layers:
+        others = [tf.TensorSpec([None], tf.int64, name=name) for name in ("style_seed", "style_layer")]
+        endpoints.append(("mixed", mixed, [seed, *others, *label]))
     return endpoints
 
 

@@ -32,6 +32,8 @@ _MAX_IMAGES = 100_000
 # Pictures that are held at once on their way into single files.
 _BATCH_SIZE = 256
 _FRAMES = 16
+# From 16x16 pixels on: shape from the one, its drawing from the other.
+_STYLE_LAYER = 4
 
 
 @app.command(
@@ -63,11 +65,23 @@ def sample(
         str | None,
         typer.Option(metavar="LIST", help="psi, such as 0.7; of several, such as 0,0.5,1, each fills a row."),
     ] = None,
+    style_seeds: Annotated[
+        str | None,
+        typer.Option(help="Seeds whose style each image takes in its later layers, as --seeds; each fills a row."),
+    ] = None,
+    style_layer: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            show_default=str(_STYLE_LAYER),
+            help="The first layer with the other style; two a resolution, 4x4 first.",
+        ),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
             help="FILE.png: a grid. FILE.gif, FILE.mp4: a walk through the seeds' latents. A directory: single "
-            "PNG files, named by seed, label and truncation."
+            "PNG files, named by seed, label, truncation and style."
         ),
     ] = Path("samples.png"),
     frames: Annotated[
@@ -89,7 +103,14 @@ def sample(
         chosen = _integers(seeds or ("0:8" if animated else "0:64"), "--seeds")
         classes = None if labels is None else _integers(labels, "--labels")
         psis = None if truncation is None else _numbers(truncation)
-        _check(kind, out, animated=animated, psis=psis, frames=frames)
+        styles = None if style_seeds is None else _integers(style_seeds, "--style-seeds")
+        if style_layer is not None and not styles:
+            raise InputError("--style-layer says from where on --style-seeds count; give these, too")
+        if styles and psis:
+            raise InputError(
+                "a model truncates or mixes, not both at once; leave --truncation or --style-seeds out"
+            )
+        _check(kind, out, animated=animated, changed=bool(psis or styles), frames=frames)
         tracking_uri = None
         if model.startswith("models:/"):
             workspace = workspace_at(root, None)
@@ -106,7 +127,8 @@ def sample(
             if animated:
                 count = _animate(source, kind, out, chosen, classes, frames or _FRAMES, scale)
             else:
-                wanted, columns = _wanted(chosen, classes, psis)
+                layer = _STYLE_LAYER if style_layer is None else style_layer
+                wanted, columns = _wanted(chosen, classes, psis, [(seed, layer) for seed in styles or []])
                 count = len(wanted)
                 if kind == "grid":
                     _lay_out(source, out, wanted, columns, scale)
@@ -128,11 +150,12 @@ def _kind(out: Path) -> Kind:
     return _SUFFIXES[out.suffix.lower()]
 
 
-def _check(kind: Kind, out: Path, *, animated: bool, psis: Sequence[float] | None, frames: int | None) -> None:
+def _check(kind: Kind, out: Path, *, animated: bool, changed: bool, frames: int | None) -> None:
     """What can be said before a model is asked."""
-    if psis is not None and animated:
+    if changed and animated:
         raise InputError(
-            "a walk goes through `from_latents`, which knows no truncation; choose a .png or a directory"
+            "a walk goes through `from_latents`, which knows no truncation and mixes no styles; choose a .png "
+            "or a directory"
         )
     if frames is not None and not animated:
         raise InputError("--frames is for animations; let --out end in .gif or .mp4")
@@ -193,24 +216,34 @@ def _require_readable(client: "Client", count: int, scale: int) -> None:
 
 
 class _Image(NamedTuple):
-    """One that is asked for; without a label it is drawn from the seed, without a truncation there is none."""
+    """One that is asked for; without a label it is drawn from the seed, and nothing else need be changed.
+
+    Attributes:
+        style: the other seed, and the first layer that takes its style.
+    """
 
     seed: int
     label: int | None
-    truncation: float | None
+    truncation: float | None = None
+    style: tuple[int, int] | None = None
 
     def file_name(self, seed_digits: int) -> str:
         label = "" if self.label is None else f"_label{self.label}"
         truncation = "" if self.truncation is None else f"_truncation{self.truncation:g}"
-        return f"seed{self.seed:0{seed_digits}}{label}{truncation}.png"
+        style = "" if self.style is None else f"_style{self.style[0]}"
+        return f"seed{self.seed:0{seed_digits}}{label}{truncation}{style}.png"
 
 
-def _wanted(seeds: list[int], labels: list[int] | None, psis: list[float] | None) -> tuple[list[_Image], int]:
-    """The images in order, labels given in turn, and the columns of their grid."""
-    rows: Sequence[float | None] = psis or [None]
+def _wanted(
+    seeds: list[int], labels: list[int] | None, psis: list[float] | None, styles: list[tuple[int, int]]
+) -> tuple[list[_Image], int]:
+    """The images in order, labels given in turn, and the columns of their grid: a row a truncation or style."""
+    rows: Sequence[dict] = (
+        [{"truncation": psi} for psi in psis or []] or [{"style": style} for style in styles] or [{}]
+    )
     _limit(len(seeds) * len(rows))
     labelled = list(zip(seeds, itertools.cycle(labels or [None]), strict=False))
-    wanted = [_Image(seed, label, psi) for psi in rows for seed, label in labelled]
+    wanted = [_Image(seed, label, **change) for change in rows for seed, label in labelled]
     if len(rows) > 1:
         return wanted, len(seeds)
     if labels and len(labels) > 1:
@@ -225,6 +258,9 @@ def _draw(client: "Client", wanted: list[_Image]) -> "np.ndarray":
 
     seeds = np.array([one.seed for one in wanted], np.int64)
     labels = None if wanted[0].label is None else np.array([one.label for one in wanted], np.int64)
+    if wanted[0].style:
+        style_seeds, style_layers = np.array([one.style for one in wanted], np.int64).T
+        return samples.draw_mixed(client, seeds, style_seeds, style_layers, labels, terminal.Lines())
     if wanted[0].truncation is None:
         return samples.draw(client, seeds, labels, terminal.Lines())
     psi = np.array([one.truncation for one in wanted], np.float32)

@@ -105,6 +105,7 @@ def validate(saved_model: Path, trained: Path, *, seed: int, timeout_seconds: fl
             _trained_check(answers, golden, trained),
             _latents_check(answers),
             *([_truncation_check(answers)] if description.truncation else []),
+            *([_mixing_check(answers)] if description.num_style_layers else []),
             warmup_check,
         ]
     )
@@ -129,6 +130,8 @@ def _signatures_check(signatures: dict[str, meta_graph_pb2.SignatureDef], descri
     }
     if description.truncation:
         expected["truncated"] = ({"seed", "truncation"} | label, images)
+    if description.num_style_layers:
+        expected["mixed"] = ({"seed", "style_seed", "style_layer"} | label, images)
     problems = [f"{name!r} is missing" for name in expected if name not in signatures]
     for name, signature in signatures.items():
         inputs, outputs = expected.get(name, (set(signature.inputs), set(signature.outputs)))
@@ -174,6 +177,9 @@ def _requests(
     if description.truncation:
         whole = {"truncation": np.ones(_ROWS, np.float32)}
         requests.append(Request("truncated", "truncated", golden | whole))
+    if description.num_style_layers:
+        own = {"style_seed": golden["seed"][::-1], "style_layer": np.full(_ROWS, description.num_style_layers)}
+        requests.append(Request("mixed", "mixed", golden | own))
     asked = {request.signature for request in requests}
     requests += [
         Request(name, name, metagraph.example_inputs(signature, _ROWS))
@@ -195,7 +201,7 @@ def _images_check(answers: Answers, description: Description) -> Check:
     expected = (_ROWS, *description.image_shape)
     problems = [
         f"{request!r} gives {name!r} as {value.dtype} {value.shape}, expected uint8 {expected}"
-        for request in ("images", "from_latents", "truncated")
+        for request in ("images", "from_latents", "truncated", "mixed")
         for name, value in _pictures(answers, request).items()
         if value.dtype != np.uint8 or value.shape != expected
     ]
@@ -261,6 +267,15 @@ def _truncation_check(answers: Answers) -> Check:
         _pictures(answers, "truncated"),
         _pictures(answers, "images"),
         "truncated(seed, 1) and images(seed)",
+    )
+
+
+def _mixing_check(answers: Answers) -> Check:
+    return _equal_images(
+        "mixing",
+        _pictures(answers, "mixed"),
+        _pictures(answers, "images"),
+        "mixed(seed, another seed, past the last layer) and images(seed)",
     )
 
 

@@ -68,8 +68,10 @@ def example_inputs(signature: meta_graph_pb2.SignatureDef, rows: int) -> dict[st
 def _example(name: str, info: meta_graph_pb2.TensorInfo, rows: int) -> np.ndarray:
     shape = (rows, *(dimension.size for dimension in info.tensor_shape.dim[1:]))
     match name, tf.as_dtype(info.dtype), len(shape):
-        case "seed", tf.int64, 1:
+        case "seed" | "style_seed", tf.int64, 1:
             return np.arange(rows, dtype=np.int64)
+        case "style_layer", tf.int64, 1:
+            return np.zeros(rows, np.int64)
         case "label", tf.int64, 1:
             return np.zeros(rows, np.int64)  # not -1 (drawn): `from_latents` has no seed to draw from
         case "truncation", tf.float32, 1:
@@ -78,5 +80,5 @@ def _example(name: str, info: meta_graph_pb2.TensorInfo, rows: int) -> np.ndarra
             return randomness.numpy_generator(0, "export/example_latents").standard_normal(shape, np.float32)
     raise ArtifactError(
         f"input {name!r} ({tf.as_dtype(info.dtype).name}, rank {len(shape)}) is not one of a served generator: "
-        "seed, label, truncation, latents"
+        "seed, label, truncation, style_seed, style_layer, latents"
     )

@@ -1,4 +1,4 @@
-"""What a generator is asked to draw: images of seeds, truncated ones, a walk through its latents.
+"""What a generator is asked to draw: images of seeds, truncated or mixed ones, a walk through its latents.
 
 Everything is written once, in terms of the signatures that a model serves. Of a generator of two domains each
 image is the pair, the second beside the first.
@@ -70,6 +70,38 @@ def draw_truncated(
         labels = np.full(len(seeds), _DRAWN)
     answer = client.predict("truncated", _columns(labels, seed=seeds, truncation=psi), progress)
     return _pixels(answer)
+
+
+def draw_mixed(
+    client: Client,
+    seeds: np.ndarray,
+    style_seeds: np.ndarray,
+    style_layers: np.ndarray,
+    labels: np.ndarray | None = None,
+    progress: Progress = no_progress,
+) -> np.ndarray:
+    """Draws one image a seed, the style of its later layers that of another seed.
+
+    Args:
+        client: the model.
+        seeds: int64 ``[N]``.
+        style_seeds: int64 ``[N]``.
+        style_layers: int64 ``[N]``: the first layer with the other style, two layers a resolution from 4x4 on.
+        labels: as for :func:`draw`.
+        progress: told of the images that are drawn.
+
+    Returns:
+        uint8 ``[N, H, W, C]``.
+
+    Raises:
+        InputError: the generator has no styles.
+    """
+    if "mixed" not in client.signatures:
+        raise InputError("this generator mixes no styles: its model does not serve 'mixed'; StyleGAN's do")
+    if labels is None and client.takes("mixed", "label"):
+        labels = np.full(len(seeds), _DRAWN)
+    columns = _columns(labels, seed=seeds, style_seed=style_seeds, style_layer=style_layers)
+    return _pixels(client.predict("mixed", columns, progress))
 
 
 def walk(

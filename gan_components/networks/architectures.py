@@ -19,6 +19,11 @@ def no_draws(config: NetworkConfig, *, image_shape: tuple[int, int, int], latent
     return {}
 
 
+def no_styles(config: NetworkConfig, *, image_shape: tuple[int, int, int]) -> int:
+    """Most generators have no layers with a style."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Architecture:
     """How to make the two players.
@@ -27,6 +32,7 @@ class Architecture:
         generator: ``(config, *, image_shape, latent_dim, num_classes, seed) -> keras.Model``.
         discriminator: ``(config, *, image_shape, num_classes, seed) -> keras.Model``.
         draws: the generator's random inputs in training, ``(config, *, image_shape, latent_dim) -> Draws``.
+        num_style_layers: of the generator, ``(config, *, image_shape) -> int``; with any it also truncates.
         independent_rows: whether each logit depends on its own image alone.
         num_domains: images of one latent.
     """
@@ -34,6 +40,7 @@ class Architecture:
     generator: Callable[..., keras.Model]
     discriminator: Callable[..., keras.Model]
     draws: Callable[..., Draws] = no_draws
+    num_style_layers: Callable[..., int] = no_styles
     independent_rows: bool = True
     num_domains: int = 1
 
@@ -43,6 +50,12 @@ ARCHITECTURES = {
     "dcgan": Architecture(dcgan.generator, dcgan.discriminator),
     "cogan": Architecture(cogan.generator, cogan.discriminator, num_domains=2),
     "progan": Architecture(progan.generator, progan.discriminator, independent_rows=False),
-    "stylegan": Architecture(stylegan.generator, stylegan.discriminator, stylegan.draws, independent_rows=False),
+    "stylegan": Architecture(
+        stylegan.generator,
+        stylegan.discriminator,
+        stylegan.draws,
+        stylegan.num_style_layers,
+        independent_rows=False,
+    ),
     "resnet": Architecture(resnet.generator, resnet.discriminator),
 }

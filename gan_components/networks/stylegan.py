@@ -80,12 +80,16 @@ def draws(config: Stylegan, *, image_shape: tuple[int, int, int], latent_dim: in
     lies below ``style_mixing_probability``, the layers from a crossover on, which the second chooses, take their
     styles from ``mixing_latents``.
     """
-    num_levels = len(channels_by_level(config, image_shape))
-    sides = [_side(layer) for layer in range(2 * num_levels)]
+    sides = [_side(layer) for layer in range(num_style_layers(config, image_shape=image_shape))]
     noise: Draws = {f"noise_{layer}": ("normal", (side, side, 1)) for layer, side in enumerate(sides)}
     if not config.style_mixing_probability:
         return noise
     return noise | {"mixing_latents": ("normal", (latent_dim,)), "mixing": ("uniform", (2,))}
+
+
+def num_style_layers(config: Stylegan, *, image_shape: tuple[int, int, int]) -> int:
+    """The generator's layers with a style: two a level."""
+    return 2 * len(channels_by_level(config, image_shape))
 
 
 class Generator(Growing):
@@ -144,7 +148,7 @@ class Generator(Growing):
             name="w_average",
         )
         self.known_inputs = frozenset(
-            {"latents", "truncation", "mixing", "mixing_latents"}
+            {"latents", "truncation", "mixing", "mixing_latents", "crossover"}
             | ({"labels"} if num_classes else set())
             | {f"noise_{layer}" for layer in range(2 * len(channels))}
         )
@@ -172,10 +176,13 @@ class Generator(Growing):
         if training:
             self._track(w)
         styles = [w] * (2 * (self.level + 1))
-        if "mixing" in inputs:
+        if "mixing_latents" in inputs:
             other = self._mapped({**inputs, "latents": inputs["mixing_latents"]})
-            crossover = self._crossover(inputs["mixing"], len(styles))[:, None]
-            styles = [tf.where(layer < crossover, w, other) for layer in range(len(styles))]
+            # Drawn in training, named by whoever serves.
+            crossover = (
+                self._crossover(inputs["mixing"], len(styles)) if "mixing" in inputs else inputs["crossover"]
+            )
+            styles = [tf.where(layer < crossover[:, None], w, other) for layer in range(len(styles))]
         if "truncation" in inputs:
             psi = inputs["truncation"][:, None]
             # Exact at both ends: at 0 nothing of the latents is left, at 1 nothing is changed.

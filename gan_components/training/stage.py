@@ -171,12 +171,15 @@ def _describe(examples: Examples, config: TrainConfig, *, seed: int, recipe: Rec
             "train.conditional is true, but the examples have no classes (or two domains); set it to null"
         )
     conditional = has_classes if config.conditional is None else config.conditional
+    shape = tuple(properties.image_shape)
+    num_style_layers = ARCHITECTURES[config.network.name].num_style_layers(config.network, image_shape=shape)
     return generators.Description(
         image_shape=properties.image_shape,
         num_domains=2 if properties.second_domain else 1,
         latent_dim=config.latent_dim,
         latent_distribution=config.latent_distribution,
-        truncation=config.network.name == "stylegan",
+        truncation=num_style_layers > 0,
+        num_style_layers=num_style_layers,
         class_names=properties.class_names if conditional else [],
         class_frequencies=properties.class_frequencies if conditional else [],
         provenance={

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory):
-    saved = tiny.save(tmp_path_factory.mktemp("generator") / "generator", num_classes=3, truncation=True)
+    saved = tiny.save(tmp_path_factory.mktemp("generator") / "generator", num_classes=3, styled=True)
     return saved, Generator.load(saved)
 
 
@@ -52,7 +52,7 @@ def test_grids_and_single_files(generator, address, tmp_path):
 
 
 def test_truncations_and_animations(generator, address, tmp_path):
-    """Red if each psi does not fill a row, or an animation holds other than its frames."""
+    """Red if each psi or style does not fill a row, or an animation holds other than its frames."""
     _, trained = generator
     sweep = tmp_path / "sweep.png"
     done = sampled(address, "--seeds", "0:4", "--truncation", "0,1", "--out", sweep, root=tmp_path)
@@ -60,6 +60,13 @@ def test_truncations_and_animations(generator, address, tmp_path):
     rows = np.asarray(Image.open(sweep))
     assert rows.shape == (2 * 8, 4 * 8, 3)
     np.testing.assert_array_equal(rows[8:], np.concatenate(list(trained.images(range(4))), axis=1))
+    styles = tmp_path / "styles.png"
+    mix = ("--style-seeds", "7,0", "--style-layer", "0")
+    done = sampled(address, "--seeds", "0:4", "--labels", "1", *mix, "--out", styles, root=tmp_path)
+    assert done.code == 0, done.stderr
+    rows = np.asarray(Image.open(styles))
+    of_style = trained.images([7, 0], [1, 1])
+    np.testing.assert_array_equal(rows, np.concatenate([np.concatenate([one] * 4, axis=1) for one in of_style]))
     gif = tmp_path / "walk.gif"
     done = sampled(address, "--seeds", "0:3", "--labels", "0:3", "--frames", "5", "--out", gif, root=tmp_path)
     assert done.code == 0, done.stderr
@@ -79,6 +86,8 @@ def test_truncations_and_animations(generator, address, tmp_path):
         (["SAVED", "--out", "grid.jpg"], 2, "expected .png, .gif, .mp4"),
         (["SAVED", "--frames", "3"], 2, "--frames is for animations"),
         (["SAVED", "--truncation", "0.5", "--out", "walk.gif"], 2, "knows no truncation"),
+        (["SAVED", "--style-layer", "2"], 2, "give these, too"),
+        (["SAVED", "--style-seeds", "1", "--truncation", "1"], 2, "not both at once"),
         (["ADDRESS", "--seeds", "0:100000", "--scale", "4"], 2, "larger than 64 megapixels"),
         (["models:/digits@champion"], 2, "there is no registry below"),
         (["http://127.0.0.1:9/digits", "--retries", "1"], 1, "cannot be reached"),

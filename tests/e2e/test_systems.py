@@ -59,4 +59,4 @@ def test_the_served_generator_is_a_function_of_its_latents(run):
     first = served._signatures["images"](seed=seeds, **label)["images"].numpy()
     np.testing.assert_array_equal(again, first)
     assert served.description.num_domains == (2 if name == "cogan" else 1)
-    assert ("truncated" in served._signatures) == (name == "stylegan")
+    assert ("truncated" in served._signatures) == ("mixed" in served._signatures) == (name == "stylegan")

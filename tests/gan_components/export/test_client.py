@@ -41,8 +41,8 @@ def fresh(server) -> ModelServer:
 
 
 @pytest.fixture(scope="module")
-def truncating(tmp_path_factory) -> Path:
-    return tiny.save(tmp_path_factory.mktemp("truncating") / "generator", num_classes=3, truncation=True)
+def styled(tmp_path_factory) -> Path:
+    return tiny.save(tmp_path_factory.mktemp("styled") / "generator", num_classes=3, styled=True)
 
 
 def answers(model: str, **options) -> dict[str, np.ndarray]:
@@ -211,21 +211,37 @@ def test_wrong_requests_are_refused_before_they_are_sent(fresh, generator, tmp_p
                 source.predict(signature, inputs)
         with pytest.raises(InputError, match="no truncation"):
             samples.draw_truncated(source, SEEDS, np.ones(3, np.float32))
+        with pytest.raises(InputError, match="mixes no styles"):
+            samples.draw_mixed(source, SEEDS, SEEDS, SEEDS)
         with pytest.raises(InputError, match="give --labels"):
             next(samples.walk(source, SEEDS, num_frames=2))
     assert fresh.asked == []
 
 
-def test_truncation_draws_towards_the_mean(truncating):
+def test_truncation_draws_towards_the_mean(styled):
     """Red if psi is dropped on the way, or not given a row each."""
     labels = np.array([1, 1, 1])
-    with client.connect(str(truncating)) as source:
+    with client.connect(str(styled)) as source:
         whole = samples.draw(source, SEEDS, labels)
         np.testing.assert_array_equal(samples.draw_truncated(source, SEEDS, np.ones(3, np.float32), labels), whole)
         mixed = samples.draw_truncated(source, SEEDS, np.array([1, 0, 0], np.float32), labels)
     np.testing.assert_array_equal(mixed[0], whole[0])
     np.testing.assert_array_equal(mixed[1], mixed[2])
     assert np.any(mixed[1] != whole[1])
+
+
+def test_mixing_takes_the_later_layers_from_the_other_seed(styled):
+    """Red if seed and style seed change places, or the layer is dropped on the way."""
+    labels, others = np.array([1, 1, 1]), SEEDS + 1
+    with client.connect(str(styled)) as source:
+        whole, other = (samples.draw(source, seeds, labels) for seeds in (SEEDS, others))
+        mixed = samples.draw_mixed(source, SEEDS, others, np.array([0, 1, tiny.STYLE_LAYERS]), labels)
+        drawn = samples.draw_mixed(source, SEEDS, others, np.full(3, tiny.STYLE_LAYERS))
+        np.testing.assert_array_equal(drawn, samples.draw(source, SEEDS))
+    np.testing.assert_array_equal(mixed[0], other[0])
+    np.testing.assert_array_equal(mixed[2], whole[2])
+    assert np.any(mixed[1] != whole[1])
+    assert np.any(mixed[1] != other[1])
 
 
 def test_pairs_stand_beside_one_another(tmp_path):

@@ -78,26 +78,33 @@ def test_a_missing_second_domain_is_refused(good, tmp_path):
     assert "gives ['images'], expected ['images', 'images2']" in record.failures
 
 
-def test_truncation_passes(tmp_path):
-    """Red if `truncated` is not asked at 1, or left out of the warm-up."""
-    model = tiny.servable(tmp_path / "generator", num_classes=3, truncation=True)
+def test_truncation_and_styles_pass(tmp_path):
+    """Red if `truncated` is not asked at 1, `mixed` not past the last layer, or one is left out of the warm-up."""
+    model = tiny.servable(tmp_path / "generator", num_classes=3, styled=True)
     record = validate(model)
     assert record.passed, record.failures
-    assert "truncation" in [check.name for check in record.checks]
-    assert [request.model_spec.signature_name for request in warmup.read(model)].count("truncated") == 2
+    assert {"truncation", "mixing"} <= {check.name for check in record.checks}
+    asked = [request.model_spec.signature_name for request in warmup.read(model)]
+    assert asked.count("truncated") == asked.count("mixed") == 2
 
 
 def test_truncation_that_changes_images_at_1_is_refused(tmp_path, monkeypatch):
     """Red if `truncated(seed, 1)` is not compared with `images(seed)`."""
-    call = tiny.Truncating.call
+    call = tiny.Styled.call
 
     def shifted(self, inputs, training=False):
         return call(
             self, {name: rows + 1.0 if name == "truncation" else rows for name, rows in inputs.items()}, training
         )
 
-    monkeypatch.setattr(tiny.Truncating, "call", shifted)
-    assert failed(validate(tiny.servable(tmp_path / "generator", truncation=True))) == {"truncation"}
+    monkeypatch.setattr(tiny.Styled, "call", shifted)
+    assert failed(validate(tiny.servable(tmp_path / "generator", styled=True))) == {"truncation"}
+
+
+def test_a_style_that_is_mixed_in_too_early_is_refused(tmp_path, monkeypatch):
+    """Red if `mixed(seed, another, past the last layer)` is not compared with `images(seed)`."""
+    monkeypatch.setattr(tiny, "STYLE_LAYERS", 1)
+    assert failed(validate(tiny.servable(tmp_path / "generator", styled=True))) == {"mixing"}
 
 
 def test_missing_variables_load_but_do_not_answer(good, tmp_path):

@@ -16,8 +16,14 @@ from gan_components.generators import Description
 BLESSING = {"blessed": True, "reason": "all 3 checks passed", "checks": []}
 
 
-class Truncating(keras.Model):
-    """A network that also takes ``truncation``: ``mean + psi (w - mean)`` before the last layers."""
+STYLE_LAYERS = 2
+
+
+class Styled(keras.Model):
+    """A network with truncation and styles: ``mean + psi (w - mean)`` before the last layers.
+
+    The first half of w is the style of layer 0, the second that of layer 1.
+    """
 
     def __init__(self, synthesis: keras.Model) -> None:
         super().__init__()
@@ -27,8 +33,11 @@ class Truncating(keras.Model):
     def call(self, inputs, training=False):
         inputs = dict(inputs)
         w, psi = inputs["latents"], inputs.pop("truncation", None)
+        other, crossover = inputs.pop("mixing_latents", None), inputs.pop("crossover", None)
         if psi is not None:
             inputs["latents"] = self.mean + psi[:, None] * (w - self.mean)
+        if other is not None:
+            inputs["latents"] = tf.where(tf.constant([0, 0, 1, 1], tf.int64) < crossover[:, None], w, other)
         return self.synthesis(inputs, training=training)
 
 
@@ -48,7 +57,7 @@ def save(
     *,
     num_classes: int = 0,
     num_domains: int = 1,
-    truncation: bool = False,
+    styled: bool = False,
     seed: int = 0,
     tail: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> Path:
@@ -63,13 +72,14 @@ def save(
     rows = keras.layers.BatchNormalization()(rows)
     rows = keras.layers.Conv2DTranspose(3 * num_domains, 4, 2, "same", activation="tanh")(rows)
     network = keras.Model(inputs, Apply(tail)(rows))
-    if truncation:
-        network = Truncating(network)
+    if styled:
+        network = Styled(network)
     description = Description(
         image_shape=[8, 8, 3],
         latent_dim=4,
         num_domains=num_domains,
-        truncation=truncation,
+        truncation=styled,
+        num_style_layers=STYLE_LAYERS if styled else 0,
         class_names=[str(i) for i in range(num_classes)],
         class_frequencies=[1 / num_classes] * num_classes if num_classes else [],
     )

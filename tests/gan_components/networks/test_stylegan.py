@@ -151,6 +151,20 @@ def test_mixing_takes_the_other_style_from_the_crossover_on(level):
         np.testing.assert_array_equal(style, np.where(crossover[:, None] > layer, first, second))
 
 
+def test_a_crossover_that_is_named_is_taken():
+    """What is served: 0 gives the other style throughout, a number past the last layer none of it.
+
+    Red if the number is read as a level, or drawn.
+    """
+    generator, rows, other = _generator(16), _rows(7), _normal("mixing_latents", 7, 6)
+    first, second = (generator._styles({"latents": latents}, False)[0] for latents in (rows["latents"], other))
+    crossover = tf.range(7, dtype=tf.int64)
+    mixed = generator._styles(rows | {"mixing_latents": other, "crossover": crossover}, False)
+    assert len(mixed) == stylegan.num_style_layers(CONFIG, image_shape=(16, 16, 1)) == 6
+    for layer, style in enumerate(mixed):
+        np.testing.assert_array_equal(style, np.where(np.arange(7)[:, None] > layer, first, second))
+
+
 def test_mixing_changes_the_layers_behind_the_crossover_only():
     """Features before the crossover have the same bits, those behind it not. Red if styles go to other layers."""
     generator, rows = _generator(16), _rows(1)
@@ -349,7 +363,9 @@ def test_a_reloaded_savedmodel_paints_the_same(tmp_path):
 
 def test_unknown_inputs_are_refused():
     """Red without the check: a misspelt key would quietly serve the untruncated image."""
-    with pytest.raises(ValueError, match=r"unknown inputs \['labels', 'psi'\]; expected some of \['latents'"):
+    with pytest.raises(
+        ValueError, match=r"unknown inputs \['labels', 'psi'\]; expected some of \['crossover', 'latents'"
+    ):
         _generator()(_rows(2, 3) | {"psi": tf.ones(2)})
 
 
