@@ -1,6 +1,6 @@
 """A mirror: a directory that holds what lies at an address of an object store, brought up to date by copies.
 
-Its files have the store's times, so that a source's identity (names, sizes, times) depends on the store alone: what
+Its files have the store's times, so a source's identity (names, sizes, times) depends on the store alone: what
 did not change is known to be the same, also when it had to be copied anew. Requests that fail for a moment are
 repeated by s3fs and gcsfs themselves, a bounded number of times.
 """
