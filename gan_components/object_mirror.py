@@ -30,6 +30,8 @@ _FILES, _INDEX, _PARTIAL = "files", "index.json", "partial"
 _BATCH_FILES, _BATCH_BYTES = 256, 256 * 2**20
 _SPARE_BYTES = 512 * 2**20
 _MAX_NAME_BYTES = 255
+# How stores call a denial that they do not raise as PermissionError.
+_DENIALS = ("credential", "forbidden")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 Choose = Callable[[list[str]], Iterable[str]]
@@ -92,6 +94,7 @@ def mirror(
 
     Raises:
         InputError: nothing lies there, it may not be read, it changed meanwhile, or there is no space for it.
+        ConnectionError: the store does not answer, or not as expected; another try may find it better.
 
     Example:
         >>> mirror("s3://photos/cats", Path("gan-runs/cache"))  # doctest: +SKIP
@@ -275,7 +278,7 @@ def _write_index(directory: Path, index: _Index) -> None:
 
 @contextmanager
 def _in_words(address: str) -> Iterator[None]:
-    """What a store raises, as an InputError; a full disk stays what it is."""
+    """What a store raises, as an error of this package's; a full disk stays what it is."""
     try:
         yield
     except FileNotFoundError as error:
@@ -289,7 +292,7 @@ def _in_words(address: str) -> Iterator[None]:
     except Exception as error:  # each store has errors of its own, some beside OSError
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(
-            f"{address} cannot be read ({type(error).__name__}: {error}); check the address, the credentials and "
-            "the network"
-        ) from None
+        text = f"{address} cannot be read ({type(error).__name__}: {error})"
+        if any(word in text.lower() for word in _DENIALS):
+            raise InputError(f"{text}; check the credentials and what they allow") from None
+        raise ConnectionError(f"{text}; check the network and run again, what is copied is kept") from None

@@ -175,24 +175,30 @@ def test_nothing_there(store, tmp_path, folder):
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "kind", "message"),
     [
-        (FileNotFoundError("NoSuchBucket"), "is not there.*NoSuchBucket"),
-        (PermissionError("Forbidden"), "may not be read .Forbidden.; check the credentials"),
-        (RuntimeError("Unable to locate credentials"), "cannot be read .RuntimeError: Unable to locate"),
-        (TimeoutError("too slow"), "cannot be read .TimeoutError"),
+        (FileNotFoundError("NoSuchBucket"), InputError, "is not there.*NoSuchBucket"),
+        (PermissionError("AccessDenied"), InputError, "may not be read .AccessDenied.; check the credentials"),
+        (
+            RuntimeError("Unable to locate credentials"),
+            InputError,
+            "cannot be read .RuntimeError: Unable to locate",
+        ),
+        (OSError("Forbidden: photos"), InputError, "cannot be read .OSError: Forbidden"),
+        (TimeoutError("too slow"), ConnectionError, "cannot be read .TimeoutError: too slow.; .*run again"),
+        (RuntimeError("Bad gateway"), ConnectionError, "cannot be read .RuntimeError: Bad gateway"),
     ],
 )
 @pytest.mark.parametrize("call", ["find", "get"])
-def test_what_stores_raise(store, tmp_path, monkeypatch, call, error, message):
-    """Red if an error of the store's own class passes through."""
+def test_what_stores_raise(store, tmp_path, monkeypatch, call, error, kind, message):
+    """Red if an error of a store's own class passes through, or an outage is taken for a wrong setting."""
     put(store, a_png=b"one")
 
     def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(store, call, fail)
-    with pytest.raises(InputError, match=f"{ADDRESS} {message}"):
+    with pytest.raises(kind, match=f"{ADDRESS} {message}"):
         mirror(ADDRESS, tmp_path)
 
 
@@ -222,7 +228,7 @@ def test_a_failed_copy_is_gone_on_with(store, copied, tmp_path, monkeypatch):
             raise TimeoutError("too slow")
         return get(rpath, lpath, **kwargs)
 
-    with monkeypatch.context() as patch, pytest.raises(InputError, match="too slow"):
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError, match="too slow"):
         patch.setattr(store, "get_file", fails_at_c)
         mirror(ADDRESS, tmp_path)
     copied.clear()
