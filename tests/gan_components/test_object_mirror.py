@@ -151,20 +151,21 @@ def test_a_single_file_keeps_its_name(store, tmp_path):
     assert mirror(f"{ADDRESS}/cats.zip", tmp_path, refresh=False) == path
 
 
-HOSTILE = ["../out", "/etc/out", "a/../../out", "a//out", "./out", "nul\0out", "x" * 256, "cat/", ".."]
+HOSTILE = ["../out", "a/../../out", "a//out", "./out", "nul\0out", "x" * 256, "cat/", ".."]
 
 
 def test_names_that_lead_out_are_passed_over(store, tmp_path, caplog):
     """Red if any part of a name is not looked at, or a folder's marker becomes a file."""
     put(store, cat__1_png=b"one", a__2_png=b"two")
-    for name in HOSTILE:
+    hostile = [*HOSTILE, str(tmp_path / "absolute-out")]
+    for name in hostile:
         store.store[f"/bucket/photos/{name}"] = fsspec.implementations.memory.MemoryFile(store, "", b"out")
     cache = tmp_path / "deep" / "cache"
     path = mirror(ADDRESS, cache)
     assert held(path) == {"cat/1.png": b"one", "a/2.png": b"two"}
     assert not [file for file in tmp_path.rglob("*") if b"out" in file.name.encode()]
     (said,) = [line for line in caplog.messages if "passed over" in line]
-    assert f"{len(HOSTILE) - 1} objects" in said  # a marker is nothing to tell of
+    assert f"{len(hostile) - 1} objects" in said  # a marker is nothing to tell of
 
 
 @pytest.mark.parametrize("folder", ["", "/"])
