@@ -204,15 +204,16 @@ def test_what_stores_raise(store, tmp_path, monkeypatch, call, error, kind, mess
 
 
 def test_a_full_disk_is_not_the_stores_fault(store, tmp_path, monkeypatch):
-    """Red if ENOSPC is told as a problem of credentials, or the space is not looked at before."""
+    """Red if ENOSPC is told as a problem of the network, or the space is not looked at before."""
     put(store, a_png=b"one")
 
     def fail(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(store, "get", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         mirror(ADDRESS, tmp_path)
+    assert caught.value.errno == errno.ENOSPC
     monkeypatch.setattr(object_mirror, "_SPARE_BYTES", 2**62)
     with pytest.raises(InputError, match="free some space or choose another --root"):
         mirror(ADDRESS, tmp_path)
