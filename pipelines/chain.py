@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
@@ -33,7 +33,7 @@ from gan_components.export.destination import Destination
 from gan_components.fingerprints import Recipe
 from gan_components.ingestion import config as ingestion
 from gan_components.training import config as training
-from pipelines import drift, workers
+from pipelines import drift, remote_data, workers
 from pipelines.config import PipelineConfig
 from pipelines.outcome import Outcome, Request, Stage, Step
 from pipelines.records import RunRecord
@@ -54,9 +54,14 @@ _log = logging.getLogger(__name__)
 
 
 def plan(config: PipelineConfig, workspace: Workspace, request: Request) -> list[Step]:
-    """What a :class:`Run` would do and why, without running anything or importing TensorFlow."""
+    """What a :class:`Run` would do and why, without running anything or importing TensorFlow.
+
+    Images that lie in an object store are copied to the root's cache all the same: their copies' times tell.
+    """
     evaluation.require_usable_weights(config.evaluate.features, request.weights)
     record = _record(workspace, request, config)
+    data = _local(request, config, workspace, record, no_progress)
+    request = replace(request, data=data.path)
     steps: list[Step] = []
     made: dict[Stage, Artifact] = {}
     for stage in request.stages:
@@ -64,7 +69,8 @@ def plan(config: PipelineConfig, workspace: Workspace, request: Request) -> list
         if waiting:
             steps.append(Step(stage, "depends", f"on what {waiting[0]} will give"))
             continue
-        recipe = _recipe(stage, made, config, request, record)
+        with data.errors_name_it():
+            recipe = _recipe(stage, made, config, request, record)
         artifact, reason = workspace.find(KINDS[stage], recipe, verify=request.verify)
         if stage == "export" and (served := _served(workspace, config, made)):
             steps.append(Step(stage, "hit", _already(served), artifact.directory if artifact else None))
@@ -123,11 +129,15 @@ class Run:
             for stage in self.request.stages:
                 began = time.monotonic()
                 try:
-                    recipe = _recipe(stage, self.made, self.config, self.request, record)
-                    if record is None:
-                        record = RunRecord.begin(self.config, recipe.inputs["source"])
-                        record.write(directory)
-                    self._stage(stage, recipe)
+                    if stage == "ingest":
+                        data = _local(self.request, self.config, self.workspace, record, self.progress)
+                        self.request = replace(self.request, data=data.path)
+                    with data.errors_name_it():
+                        recipe = _recipe(stage, self.made, self.config, self.request, record)
+                        if record is None:
+                            record = RunRecord.begin(self.config, recipe.inputs["source"])
+                            record.write(directory)
+                        self._stage(stage, recipe)
                 except BaseException as error:
                     text = str(error) or type(error).__name__
                     self._done(Step(stage, "failed", text, None, time.monotonic() - began))
@@ -367,6 +377,17 @@ class Run:
     def _done(self, step: Step) -> None:
         self.outcome.steps.append(step)
         self.on_step(step)
+
+
+def _local(
+    request: Request,
+    config: PipelineConfig,
+    workspace: Workspace,
+    record: RunRecord | None,
+    progress: Progress,
+) -> remote_data.LocalData:
+    """The data on this machine; every task of one scheduled run takes them as the first one copied them."""
+    return remote_data.localize(request.data, config.ingest, workspace, refresh=record is None, progress=progress)
 
 
 def _recipe(

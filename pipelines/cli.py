@@ -141,12 +141,12 @@ def plan(
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
-    """Say what `run` would do, and why. Runs nothing."""
+    """Say what `run` would do, and why. Runs nothing; of images in an object store it copies what is new."""
     try:
         settings = config.load(name, overrides or ())
         request = Request(data, until, only, force, run_id, verify, weights)
         steps = chain.plan(settings, workspace_at(root, serving_root), request)
-    except (InputError, ArtifactError) as error:
+    except (InputError, ArtifactError, OSError) as error:
         terminal.say(error)
         if as_json:
             typer.echo(json.dumps({"stages": [], "error": str(error)}))

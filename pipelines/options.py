@@ -13,7 +13,9 @@ ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset's na
 Root = Annotated[
     Path, typer.Option(envvar="GAN_PIPELINES_ROOT", help="Where artifacts, cache, runs and registry lie.")
 ]
-Data = Annotated[str | None, typer.Option(help="The images: a folder, or what the preset's source reads.")]
+Data = Annotated[
+    str | None, typer.Option(help="The images: a folder, or what the preset's source reads; also s3:// and gs://.")
+]
 Weights = Annotated[Path | None, typer.Option(show_default="download", help="Weights of inception or keras:NAME.")]
 ServingRoot = Annotated[Path | None, typer.Option(show_default="ROOT/serving", help="Where TF Serving reads.")]
 Images = Annotated[str, typer.Argument(help="Folder, .npz, .npy, TFDS directory or SavedModel.")]

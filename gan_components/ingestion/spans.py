@@ -8,9 +8,11 @@ folder are gaps, which are no error.
 import dataclasses
 import datetime
 import re
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Self, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -20,6 +22,8 @@ from gan_components.ingestion.files import File
 
 _DIGITS = {"SPAN": r"\d+", "YYYY": r"\d{4}", "MM": r"\d\d", "DD": r"\d\d"}
 _PLACEHOLDER = re.compile(r"\{(SPAN|YYYY|MM|DD)\}")
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 class Window(BaseModel, frozen=True, strict=True, extra="forbid"):
@@ -80,7 +84,63 @@ def folders(data: str | None, spans: Window | Range | None) -> list[Folder]:
                 "as --data 'data/{SPAN}' or 'data/{YYYY}-{MM}-{DD}', or leave ingest.spans out"
             )
         return [Folder("", files.image_directory(data))]
-    found = _find(data)
+    parts = Path(data).expanduser().parts
+    start = _start(data, parts)
+    found = _find(data, files.directory(str(Path(*parts[:start]))), parts[start:], _folders_in)
+    return [
+        Folder(f"{_text(span, dated='{DD}' in data)}/", files.directory(str(found[span])))
+        for span in _chosen(data, found, spans)
+    ]
+
+
+def fixed_part(data: str) -> str:
+    """What stands before the first folder with a placeholder: all of `data` if it is no pattern.
+
+    Example:
+        >>> fixed_part("s3://bucket/data/{SPAN}/images")
+        's3://bucket/data'
+    """
+    if not _PLACEHOLDER.search(data):
+        return data
+    parts = data.split("/")
+    return "/".join(parts[: _start(data, parts)])
+
+
+def choose(data: str, names: list[str], spans: Window | Range | None) -> list[str]:
+    """Those of the files below the fixed part of a pattern that :func:`folders` would have a run read.
+
+    Args:
+        data: a pattern.
+        names: of files that lie elsewhere, relative to :func:`fixed_part`.
+        spans: as for :func:`folders`.
+
+    Raises:
+        InputError: as :func:`folders`.
+    """
+    parts = tuple(data[len(fixed_part(data)) :].strip("/").split("/"))
+    # Only as deep as the pattern: what lies deeper is inside a span.
+    below: defaultdict[PurePosixPath, set[PurePosixPath]] = defaultdict(set)
+    for name in names:
+        *above, _ = name.split("/", len(parts))
+        for depth in range(len(above)):
+            below[PurePosixPath(*above[:depth])].add(PurePosixPath(*above[: depth + 1]))
+    found = _find(data, PurePosixPath(), parts, lambda folder: sorted(below[folder]))
+    chosen = tuple(f"{found[span]}/" for span in _chosen(data, found, spans))
+    return [name for name in names if name.startswith(chosen)]
+
+
+def _start(data: str, parts: tuple[str, ...] | list[str]) -> int:
+    """The place of the first part with a placeholder, in a pattern that is checked here."""
+    names = sorted(_PLACEHOLDER.findall(data))
+    if names not in (["SPAN"], ["DD", "MM", "YYYY"]):
+        raise InputError(
+            f"{data} must hold {{SPAN}} once, or {{YYYY}}, {{MM}} and {{DD}} once each; correct the pattern"
+        )
+    return next(place for place, part in enumerate(parts) if _PLACEHOLDER.search(part))
+
+
+def _chosen(data: str, found: dict[int, AnyPath], spans: Window | Range | None) -> list[int]:
+    """The spans that are wanted, in order."""
     dated = "{DD}" in data
     first, last = _bounds(max(found), spans or Window(), dated=dated)
     chosen = [span for span in sorted(found) if first <= span <= last]
@@ -92,7 +152,7 @@ def folders(data: str | None, spans: Window | Range | None) -> list[Folder]:
         raise InputError(
             f"{data} has no span from {wanted}, of {len(found)} from {there}; change ingest.spans or add images"
         )
-    return [Folder(f"{_text(span, dated=dated)}/", files.directory(str(found[span]))) for span in chosen]
+    return chosen
 
 
 def label_table(folders: list[Folder], how: str | None) -> File | None:
@@ -120,17 +180,12 @@ def _bounds(latest: int, spans: Window | Range, *, dated: bool) -> tuple[int, in
     )
 
 
-def _find(data: str) -> dict[int, Path]:
-    """Every folder that fits the pattern, by its span: a number, of a date the day's (its ordinal)."""
-    names = sorted(_PLACEHOLDER.findall(data))
-    if names not in (["SPAN"], ["DD", "MM", "YYYY"]):
-        raise InputError(
-            f"{data} must hold {{SPAN}} once, or {{YYYY}}, {{MM}} and {{DD}} once each; correct the pattern"
-        )
-    parts = Path(data).expanduser().parts
-    start = next(place for place, part in enumerate(parts) if _PLACEHOLDER.search(part))
-    matches: list[tuple[Path, dict[str, str]]] = [(files.directory(str(Path(*parts[:start]))), {})]
-    for part in parts[start:]:
+def _find(
+    data: str, root: AnyPath, parts: tuple[str, ...], folders_in: Callable[[AnyPath], list[AnyPath]]
+) -> dict[int, AnyPath]:
+    """Every folder below `root` whose parts fit, by its span: a number, of a date the day's (its ordinal)."""
+    matches: list[tuple[AnyPath, dict[str, str]]] = [(root, {})]
+    for part in parts:
         literals = _PLACEHOLDER.split(part)
         # Literal text and names of placeholders take turns.
         literals[::2] = map(re.escape, literals[::2])
@@ -139,10 +194,10 @@ def _find(data: str) -> dict[int, Path]:
         matches = [
             (entry, digits | match.groupdict())
             for folder, digits in matches
-            for entry in _folders_in(folder)
+            for entry in folders_in(folder)
             if (match := expression.fullmatch(entry.name))
         ]
-    found: dict[int, Path] = {}
+    found: dict[int, AnyPath] = {}
     for folder, digits in matches:
         span = _number(folder, digits)
         if span in found:
@@ -160,7 +215,7 @@ def _folders_in(folder: Path) -> list[Path]:
         raise InputError(f"{folder} cannot be read ({error.strerror}); change its permissions") from None
 
 
-def _number(folder: Path, digits: dict[str, str]) -> int:
+def _number(folder: PurePath, digits: dict[str, str]) -> int:
     if "SPAN" in digits:
         return int(digits["SPAN"])
     try:

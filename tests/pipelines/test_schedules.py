@@ -48,6 +48,14 @@ def refused(*words: str) -> str:
     return result.stderr
 
 
+@pytest.mark.parametrize("scheduler", ["cron", "airflow", "kubernetes", "kubeflow"])
+@pytest.mark.parametrize("address", ["s3://bucket/photos", "gs://bucket/data/{YYYY}-{MM}-{DD}/"])
+def test_addresses_of_stores_stay_what_they_are(scheduler, address):
+    """Red if --data is made an absolute path, or must be one."""
+    image = IMAGE if scheduler in ("kubernetes", "kubeflow") else ()
+    assert f"--data={address}" in schedule(scheduler, "folder", *NIGHTLY, *image, "--data", address)
+
+
 @pytest.mark.parametrize(
     "expression",
     ["0 3 * * *", "*/15 0-6,22 1 jan-mar,12 MON-fri", "59 23 31 12 6", "0 0 29 2 *", "0 0 31 2 0", "0  3 * * *"],
