@@ -156,8 +156,8 @@ def _require_own(place: _Place, there: dict[str, int], claims: _Claims) -> None:
     if owner != claims.owner:
         whose = f"belongs to the root {owner}" if owner else f"holds things ({min(there)}) and belongs to nobody"
         raise InputError(
-            f"{place.address} {whose}, not to {place.root}, and one root owns one address. Choose an empty one; or, "
-            f"if nobody else writes there any more, take it over by writing {claims.owner} into "
+            f"{place.address} {whose}, not to {place.root}, and one root owns one address. Choose an empty one, "
+            f"or if nobody else writes there any more, take it over by writing {claims.owner} into "
             f"{place.address}/{_OWNER}: what stands there then stays, but models.config becomes this root's"
         )
 
@@ -250,8 +250,10 @@ def _explained(destination: Destination, step: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # each store's library has errors of its own, of no common class
+        root, address = destination.root, destination.serving_address
+        again = f"gan-pipelines promote {destination.model_name} champion --root {root} --serving-root {address}"
         raise MirrorError(
-            f"{destination.serving_address} is not up to date; what failed is {step}: {type(error).__name__}: "
-            f"{error}. {destination.serving_root} is whole; when the store is well, repeat only this with `gan-pipelines promote {destination.model_name} champion --root {destination.root} "
-            f"--serving-root {destination.serving_address}`, or leave it to the next run"
+            f"{address} is not up to date; what failed is {step}: {type(error).__name__}: {error}. "
+            f"{destination.serving_root} is whole; when the store is well, repeat only this with `{again}`, or "
+            "leave it to the next run"
         ) from error

@@ -1,7 +1,7 @@
 """What a server sees at an address: whole versions, settings that name no other, and nobody else's things lost."""
 
-import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from google.protobuf import text_format
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 from tensorflow_serving.config import model_server_config_pb2
 
 from gan_components.errors import InputError
@@ -116,7 +117,7 @@ def watched(memory, monkeypatch) -> list[str]:
 
 
 def test_a_server_never_sees_half_a_version(place, saved_model, memory, watched):
-    """Red if `_upload` sends saved_model.pb in its turn, `_remove` takes it away last, or models.config goes first."""
+    """Red if `_upload` does not send saved_model.pb last, `_remove` not first, or models.config goes first."""
     for number in range(1, 26):
         assert push(place, saved_model, f"f{number}") == number
         serving_directory.remove_old(place.serving_root / "digits", keep=3, named={number})
@@ -178,7 +179,8 @@ def test_an_interrupted_removal_is_completed(place, saved_model, memory, watched
 
 def test_what_somebody_took_away_comes_back(place, saved_model, memory, watched):
     """Red if saved_model.pb alone counts as whole, or stays while the other files come back."""
-    push(place, saved_model, "f1")
+    serving_directory.push(saved_model, place.serving_root, "digits", "f1", provenance={})
+    serving_mirror.update(place)
     memory.store.pop("/bucket/a/digits/1/variables/variables.index")
     serving_mirror.update(place)
     assert tree(memory) == {"digits/1": WHOLE}
@@ -187,7 +189,8 @@ def test_what_somebody_took_away_comes_back(place, saved_model, memory, watched)
         "put_file digits/1/variables/variables.index",
         "put_file digits/1/saved_model.pb",
     ]
-    memory.rm("/bucket/a", recursive=True)  # a lost store
+    memory.store.clear()  # a lost store
+    serving_directory.write_models_config(place.serving_root, "digits", [1])
     serving_mirror.update(place)
     assert tree(memory) == {"digits/1": WHOLE}
     assert listed(memory)["digits"][1] == [1]
@@ -215,7 +218,7 @@ def test_another_roots_address_is_refused_until_it_is_taken_over(place, saved_mo
     push(place, saved_model, "f2")
     before = {name: memory.cat_file(name) for name in memory.find("/bucket")}
     heir = replace(place, serving_root=tmp_path / "other" / "serving")
-    with pytest.raises(InputError, match="belongs to the root .* one root owns one address") as refused:
+    with pytest.raises(InputError, match=r"belongs to the root .* one root owns one address") as refused:
         serving_mirror.update(heir)
     assert {name: memory.cat_file(name) for name in memory.find("/bucket")} == before
     owner = re.search("by writing ([0-9a-f]{32}) into memory://bucket/a/.owner", str(refused.value))[1]
@@ -252,3 +255,132 @@ def test_an_address_that_is_none(place):
     """Red if the address is not checked before it is used."""
     with pytest.raises(InputError, match="is no address of a store"):
         serving_mirror.update(replace(place, serving_address="ftp://host/path"))
+
+
+@pytest.fixture
+def there(destination, memory, tmp_path) -> Destination:
+    """With a serving root of its own: an address gets all that stands in one."""
+    return replace(destination, serving_root=tmp_path / "serving", serving_address="memory://bucket/a")
+
+
+def test_a_push_that_fails_half_way_is_ended_by_promote(there, generator, memory, monkeypatch):
+    """Red if a store's error gets through without a word of how to go on, or `settle` does not update."""
+    name = there.model_name
+    export(there, generator, name="one")
+    pipe = MemoryFileSystem.pipe_file
+
+    def full(self, path, *arguments, **options):
+        if path.endswith("models.config") and 2 in serving_directory.listed(there.serving_root, name):
+            raise OSError("no space")
+        return pipe(self, path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "pipe_file", full)
+        with pytest.raises(
+            MirrorError, match=rf"writing models.config: OSError: no space.*promote {name} champion"
+        ):
+            export(there, generator, name="two")
+    half = state(there)
+    assert (half["champion"], half["served"], half["log"]) == ("2", [2], [(None, 1)])
+    assert listed(memory)[name][1] == [1]
+    assert production.promote(there, "2", why="again") is None
+    assert state(there)["log"] == [(None, 1), (1, 2)]
+    assert listed(memory)[name][1] == [2]
+
+
+def test_with_a_server_that_is_asked_both_steps_are_seen(there, generator, memory, monkeypatch):
+    """Red if the address is updated only at the end of a move, or not after the canary or retention."""
+    there = replace(there, server="http://127.0.0.1:9")
+    name = there.model_name
+    seen = []
+    monkeypatch.setattr(production, "_await", lambda *_: seen.append(listed(memory)[name][1]))
+    for number in ("one", "two"):
+        export(there, generator, name=number)
+    assert seen == [[1, 2]]
+    assert listed(memory) == {name: (f"memory://bucket/a/{name}", [2])}
+    export(
+        there, generator, name="three", config=QUICK.model_copy(update={"promote": "manual", "keep_versions": 1})
+    )
+    assert listed(memory)[f"{name}_canary"] == (f"memory://bucket/a/{name}", [3])
+    production.promote(there, "3", why="better")
+    assert seen == [[1, 2], [2, 3]]
+    production.retire(there, keep=1)
+    assert tree(memory).keys() == {f"{name}/2", f"{name}/3"}
+
+
+@pytest.fixture
+def s3(monkeypatch) -> Iterator[dict[str, str]]:
+    """A server of the S3 protocol with the bucket `models`; the variables that lead to it."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    S3FileSystem.clear_instance_cache()
+    fsspec.filesystem("s3").mkdir("models")
+    yield variables
+    S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_push_promote_and_rollback_over_s3(destination, generator, s3):
+    """Red if a command takes the address for a path, or does not pass it on."""
+    address = "s3://models/serving"
+    name = destination.model_name
+    there = replace(destination, serving_address=address)
+    export(there, generator, name="one")
+    export(there, generator, name="two", config=QUICK.model_copy(update={"promote": "manual"}))
+    store = fsspec.filesystem("s3")
+
+    def served() -> dict:
+        store.invalidate_cache()
+        # Other tests' models stand in this serving root too.
+        entries = listed(store, "models/serving").items()
+        return {entry: serves for entry, serves in entries if entry.startswith(name)}
+
+    base_path = f"{address}/{name}"
+    assert served() == {name: (base_path, [1]), f"{name}_canary": (base_path, [2])}
+    commands = [(("promote", name, "candidate"), 2), (("rollback", name), 1)]
+    for words, now in commands:
+        done = call(*words, "--serving-root", f"{address}/", root=destination.root, sets=[], variables=s3)
+        assert done.code == 0, done.stderr
+        assert served()[name] == (base_path, [now])
+        assert state(destination)["served"] == [now]
+    files = {version: names for version, names in tree(store, "models/serving").items() if name in version}
+    assert {version: "saved_model.pb" in names for version, names in files.items()} == {
+        f"{name}/1": True,
+        f"{name}/2": True,
+    }
+    local = destination.serving_root / name / "1"
+    assert files[f"{name}/1"] == {
+        path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_a_run_serves_from_an_address_and_the_next_mends_it(tmp_path, s3):
+    """Red if `run` does not look at the address before it trains, or not when there is nothing to do."""
+    root = tmp_path / "root"
+
+    def run(address: str):
+        return call("run", "digits", "--serving-root", address, root=root, variables=s3)
+
+    nowhere = run("s3://no-such-bucket/serving")
+    assert nowhere.code == 1
+    assert nowhere.document["stages"] == []
+    assert "s3://no-such-bucket/serving is not up to date" in nowhere.document["error"]
+    first = run("s3://models/serving")
+    assert first.code == 0, first.stderr
+    assert first.document["pushed"]["address"] == "s3://models/serving/digits/1"
+    store = fsspec.filesystem("s3")
+    store.rm_file("models/serving/digits/1/saved_model.pb")
+    second = run("s3://models/serving")
+    assert (second.code, second.document["verdict"]) == (0, "unchanged")
+    store.invalidate_cache()
+    assert "saved_model.pb" in tree(store, "models/serving")["digits/1"]
