@@ -286,7 +286,7 @@ def test_kubernetes_neither_overlaps_nor_repeats_in_vain():
 
 
 def test_kubernetes_pod_is_the_dockerfiles_user_and_writes_to_one_volume():
-    """Red if the Dockerfile's user or volume changes alone, a privilege comes back, or an address counts as path."""
+    """Red if the Dockerfile's user or volume changes alone, a privilege comes back, or an address is a path."""
     spec = pod("digits", "--claim", "gan-data")
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert f"\nUSER {spec['securityContext']['runAsUser']}\n" in dockerfile
