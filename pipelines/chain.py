@@ -118,6 +118,8 @@ class Run:
             self._execute_stages()
 
     def _execute_stages(self) -> None:
+        if self.request.last == "export":
+            self._update_mirror()
         directory = self.workspace.run_directory(self.outcome.run_id)
         record = _record(self.workspace, self.request, self.config)
         self.tracker = Tracker(
@@ -151,6 +153,13 @@ class Run:
             self.tracker.close(self.outcome.verdict)
             if record and self.tracker.parent_run_id != record.mlflow_run_id:
                 record.model_copy(update={"mlflow_run_id": self.tracker.parent_run_id}).write(directory)
+
+    def _update_mirror(self) -> None:
+        """Ends what a former run did not bring to the serving root's address; a wrong one costs no training."""
+        if self.workspace.serving_address:
+            from gan_components.export import serving_mirror
+
+            serving_mirror.update(self._destination())
 
     def _stage(self, stage: Stage, recipe: Recipe) -> None:
         if stage == "export":
@@ -346,11 +355,15 @@ class Run:
     def _where(self, artifact: PushedModel | None, served: promotions.Promotion | None) -> dict[str, JsonValue]:
         """Where the generator is served: from the record of its push, or from the promotion log."""
         if artifact:
-            return {key: artifact.properties[key] for key in ("version", "path", "registry_version")}
-        if served is None:
+            where = {key: artifact.properties[key] for key in ("version", "path", "registry_version")}
+        elif served:
+            path = self.workspace.serving_root / self.config.name / str(served.to_version)
+            where = {"version": served.to_version, "path": str(path), "registry_version": served.registry_version}
+        else:
             raise ValueError("neither a push nor a promotion is given")
-        path = self.workspace.serving_root / self.config.name / str(served.to_version)
-        return {"version": served.to_version, "path": str(path), "registry_version": served.registry_version}
+        if self.workspace.serving_address:
+            where["address"] = f"{self.workspace.serving_address}/{self.config.name}/{where['version']}"
+        return where
 
     def _destination(self, mlflow_run_id: str | None = None) -> Destination:
         return Destination(
@@ -359,6 +372,7 @@ class Run:
             root=self.workspace.root,
             tracking_uri=self.workspace.tracking_uri,
             mlflow_run_id=mlflow_run_id,
+            serving_address=self.workspace.serving_address,
             server=self.workspace.server,
         )
 

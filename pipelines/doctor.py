@@ -38,6 +38,7 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
         "root": lambda: _root(workspace),
         "workers": _workers,
         "registry": lambda: _registry(workspace),
+        "serving root": lambda: _serving_root(workspace),
         "devices": _devices,
         "infra validation": _infra_validation,
     }
@@ -107,6 +108,15 @@ def _registry(workspace: Workspace) -> Finding:
 
     registry.connect(workspace.tracking_uri)
     return Finding("registry", "ok", f"{workspace.tracking_uri} answers")
+
+
+def _serving_root(workspace: Workspace) -> Finding:
+    if workspace.serving_address is None:
+        return Finding("serving root", "ok", f"{workspace.serving_root}: a directory")
+    from gan_components.export import serving_mirror
+
+    serving_mirror.try_out(workspace.serving_root, workspace.serving_address)
+    return Finding("serving root", "ok", f"{workspace.serving_address}: listed, written to, this root's or empty")
 
 
 def _devices() -> Finding:

@@ -17,7 +17,10 @@ Data = Annotated[
     str | None, typer.Option(help="The images: a folder, or what the preset's source reads; also s3:// and gs://.")
 ]
 Weights = Annotated[Path | None, typer.Option(show_default="download", help="Weights of inception or keras:NAME.")]
-ServingRoot = Annotated[Path | None, typer.Option(show_default="ROOT/serving", help="Where TF Serving reads.")]
+ServingRoot = Annotated[
+    str | None,
+    typer.Option(show_default="ROOT/serving", help="Where TF Serving reads: a directory, s3://... or gs://..."),
+]
 Images = Annotated[str, typer.Argument(help="Folder, .npz, .npy, TFDS directory or SavedModel.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.batch_size=128.")
@@ -34,7 +37,7 @@ ResumeFrom = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 
-def workspace_at(root: Path, serving_root: Path | None) -> Workspace:
+def workspace_at(root: Path, serving_root: str | None) -> Workspace:
     """The workspace that the options and the environment name."""
     return Workspace.at(
         root,

@@ -95,7 +95,7 @@ class Outcome:
         metrics: of the evaluation: value, low, high and protocol by name.
         drift: how the data differ from the champion's, and whether that matters; None without a champion.
         blessing: the gate's decision.
-        pushed: version, path and registry version of the generator in production.
+        pushed: version, path, registry version and, if it has one, address of the generator in production.
         mlflow_run_id: the parent run; None if nothing executed.
         error: what went wrong, in one line.
     """

@@ -97,7 +97,7 @@ def gc(
         terminal.out.print(f"{total:>15,}  bytes in {len(garbage)} directories {said}", highlight=False)
 
 
-def _move(model: str, version: str, why: str, root: Path, serving_root: Path | None, *, as_json: bool) -> None:
+def _move(model: str, version: str, why: str, root: Path, serving_root: str | None, *, as_json: bool) -> None:
     with terminal.edge(as_json=as_json) as document:
         from gan_components.export import production, registry
 
@@ -107,6 +107,7 @@ def _move(model: str, version: str, why: str, root: Path, serving_root: Path | N
             serving_root=workspace.serving_root,
             root=workspace.root,
             tracking_uri=workspace.tracking_uri,
+            serving_address=workspace.serving_address,
             server=workspace.server,
         )
         workspace.require_registry()

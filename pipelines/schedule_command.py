@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gan_components.errors import InputError
+from gan_components.object_store import is_address
 from pipelines import config, terminal
 from pipelines.options import ConfigName, Data, Overrides, Root, ServingRoot, Weights
 from pipelines.schedules import airflow, cron, kubeflow, kubernetes
@@ -27,7 +28,8 @@ TimeZone = Annotated[str, typer.Option(help="Of the cron expression, such as Eur
 # Paths in the container, which this machine's environment says nothing about.
 RootInside = Annotated[Path, typer.Option(help=f"Root in the container: the volume {VOLUME}, or below it.")]
 ServingRootInside = Annotated[
-    Path | None, typer.Option(help="Where TF Serving reads, on the volume; without, ROOT/serving.")
+    str | None,
+    typer.Option(help="Where TF Serving reads, on the volume, s3://... or gs://...; without, ROOT/serving."),
 ]
 Image = Annotated[str, typer.Option(help="Made with the project's Dockerfile.")]
 Claim = Annotated[str, typer.Option(metavar="NAME", help=f"PersistentVolumeClaim, mounted at {VOLUME}.")]
@@ -151,7 +153,7 @@ def _job_here(
 ) -> Job:
     """The job on a machine like this one. It will start in another directory: paths are made absolute."""
     absolute = {
-        option: str(place) if "://" in str(place) else str(Path(place).expanduser().absolute())
+        option: str(place) if is_address(place) else str(Path(place).expanduser().absolute())
         for option, place in places.items()
         if place is not None
     }
@@ -176,9 +178,10 @@ def _job_inside(
     """The job in a container, whose only writable directory is the volume."""
     inside = {option: str(place) for option, place in places.items() if place is not None}
     for option, place in inside.items():
-        if "://" not in place and (not place.startswith("/") or ".." in Path(place).parts):
+        if not is_address(place) and (not place.startswith("/") or ".." in Path(place).parts):
             raise InputError(f"{option} {place!r} must be an absolute path in the container")
-        if option in ("--root", "--serving-root") and not Path(place).is_relative_to(VOLUME):
+        writable = option == "--root" or (option == "--serving-root" and not is_address(place))
+        if writable and not Path(place).is_relative_to(VOLUME):
             raise InputError(f"{option} {place!r} cannot be written to: choose {VOLUME}, the volume, or below")
     path = name if name in config.presets() else CONFIG_FILE
     return _job(name, when, ["gan-pipelines", "run", path], overrides, inside, deadline_hours, tracking_uri)

@@ -105,7 +105,7 @@ def print_outcome(outcome: Outcome, name: str, seconds: float) -> None:
     if evaluated := outcome.made.get("evaluate"):
         rows["report"] = evaluated / "report.html"
     if outcome.pushed:
-        rows["served"] = outcome.pushed["path"]
+        rows["served"] = outcome.pushed.get("address", outcome.pushed["path"])
         rows["registry"] = f"models:/{name}/{outcome.pushed['registry_version']}"
     for row, value in rows.items():
         if value:

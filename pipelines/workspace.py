@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gan_components import locks
+from gan_components import locks, object_store
 from gan_components.artifacts import MANIFEST, Artifact, Manifest
 from gan_components.errors import ArtifactError, InputError
 from gan_components.fingerprints import Recipe
@@ -27,12 +27,14 @@ class Workspace:
         root: ``artifacts/<stage>/<fingerprint>``, ``cache``, ``runs/<run-id>``, ``promotions``.
         serving_root: ``<model>/<version>`` and ``models.config``, as TF Serving reads them.
         tracking_uri: the MLflow server or store.
+        serving_address: mirrors the serving root in an object store; None: nowhere.
         server: TF Serving's REST address, if one is to be asked; see ``Destination``.
     """
 
     root: Path
     serving_root: Path
     tracking_uri: str
+    serving_address: str | None = None
     server: str | None = None
 
     @classmethod
@@ -40,16 +42,22 @@ class Workspace:
         cls,
         root: Path,
         *,
-        serving_root: Path | None = None,
+        serving_root: Path | str | None = None,
         tracking_uri: str | None = None,
         server: str | None = None,
     ) -> "Workspace":
-        """Names the directories; makes none of them."""
+        """Names the directories; makes none of them.
+
+        An address as serving root names the mirror of ``ROOT/serving``.
+        """
         root = root.absolute()
+        address = str(serving_root).rstrip("/") if serving_root and object_store.is_address(serving_root) else None
+        directory = Path(serving_root) if serving_root and not address else root / "serving"
         return cls(
             root=root,
-            serving_root=(serving_root or root / "serving").absolute(),
+            serving_root=directory.absolute(),
             tracking_uri=tracking_uri or f"sqlite:///{root / 'mlflow.db'}",
+            serving_address=address,
             server=server,
         )
 

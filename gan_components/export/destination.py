@@ -15,6 +15,7 @@ class Destination:
         tracking_uri: MLflow's store or server.
         mlflow_run_id: the run that the model is logged under; None makes one.
         base_path: the model's directory as the server sees it; None: as this machine sees it.
+        serving_address: ``s3://BUCKET/PATH`` or ``gs://BUCKET/PATH`` that mirrors the serving root; None: nowhere.
         server: address of TF Serving's REST API, such as ``http://localhost:8501``, to ask what is available;
             None: nobody is asked.
     """
@@ -25,4 +26,5 @@ class Destination:
     tracking_uri: str
     mlflow_run_id: str | None = None
     base_path: str | None = None
+    serving_address: str | None = None
     server: str | None = None

@@ -9,6 +9,7 @@ crash                leaves
 before the alias     the old production, complete; a version that waits
 after the alias      the new champion in the registry, the old one still served, no log line: `settle` ends it
 after models.config  the new champion served, no log line: `settle` writes it from the version's tags
+before its mirror    the old champion served at the address, no log line: `settle` ends both
 after the log line   with a server that is asked: old and new listed; `settle` ends the move
 ==================== ====================================================================================
 
@@ -18,6 +19,8 @@ listed at once: the server itself keeps what it serves until what it is told to 
 AvailabilityPreservingPolicy), and a request that names no version must not be answered by the outgoing one, as it
 would be after a rollback to a lower number.
 
+A serving root at an address is updated after each change of the local one, so that it sees the same steps.
+
 The alias is the only truth: `settle` also follows one that was moved by hand.
 """
 
@@ -25,7 +28,7 @@ import json
 import logging
 
 from gan_components.errors import InputError
-from gan_components.export import model_server, promotions, registry, serving_directory
+from gan_components.export import model_server, promotions, registry, serving_directory, serving_mirror
 from gan_components.export.destination import Destination
 from gan_components.export.errors import ServerError
 
@@ -51,6 +54,7 @@ def promote(destination: Destination, registry_version: str, *, why: str) -> pro
         InputError: no such version, or its directory is not under the serving root.
         RegistryError: the registry did not answer; repeating is safe.
         ServerError: it is in production, but the server does not serve it yet; repeating ends the move.
+        MirrorError: the serving root's address is behind; :func:`settle` ends the move.
     """
     uri, name = destination.tracking_uri, destination.model_name
     with promotions.lock(destination.root, name):
@@ -81,6 +85,7 @@ def settle(destination: Destination) -> promotions.Promotion | None:
     Raises:
         RegistryError: the registry did not answer; nothing was changed.
         ServerError: the server does not serve the champion; it stays listed beside the outgoing version.
+        MirrorError: the serving root's address is behind; repeating ends the move.
     """
     with promotions.lock(destination.root, destination.model_name):
         aliases = registry.aliased(destination.tracking_uri, destination.model_name)
@@ -120,6 +125,7 @@ def retire(destination: Destination, keep: int) -> None:
         named |= serving_directory.named(root, base_path)
         for version in serving_directory.remove_old(root / name, keep=keep, named=named):
             _log.info("%s version %d is no longer kept for serving", name, version)
+        serving_mirror.update(destination)
 
 
 def _stands(destination: Destination, version: registry.Version) -> bool:
@@ -147,6 +153,7 @@ def _list(destination: Destination, versions: list[int] | None, canary: registry
         canary=_number(canary) if canary else None,
         base_path=destination.base_path,
     )
+    serving_mirror.update(destination)
 
 
 def _await(server: str, champion: registry.Version, outgoing: list[int]) -> None:

@@ -23,6 +23,7 @@ from gan_components.export import (
     registry,
     server_settings,
     serving_directory,
+    serving_mirror,
     warmup,
 )
 from gan_components.export.config import ExportConfig, recipe
@@ -64,6 +65,7 @@ def export(
         InfraValidationError: a server could not serve it; nothing was pushed.
         RegistryError: MLflow did not answer; running again goes on from there.
         ServerError: the generator is in production, but the server that was asked does not serve it.
+        MirrorError: the serving root's address is behind; running again goes on from there.
     """
     if blessing.get("blessed") is not True:
         raise NotBlessedError(
@@ -89,10 +91,14 @@ def export(
             destination.model_name,
             identity,
             provenance={"generator_digest": model.content_digest, "model_fingerprint": model.fingerprint},
-            above=promotions.highest_version(destination.root, destination.model_name),
+            above=max(
+                promotions.highest_version(destination.root, destination.model_name),
+                serving_mirror.highest_version(destination),
+            ),
         )
         path = destination.serving_root / destination.model_name / str(version)
         server_settings.write(destination, config.warmup_batch_sizes)
+        serving_mirror.update(destination)
         progress(2, _STEPS, "registering")
         registered = registry.register(
             destination,

@@ -2,6 +2,7 @@
 
 import os
 
+import fsspec
 import pytest
 
 from gan_components.export import serving_child
@@ -54,3 +55,18 @@ def test_workers(tmp_path, monkeypatch, config, text):
     """Red if a TF_CONFIG that `run` refuses is called ok."""
     monkeypatch.setitem(os.environ, "TF_CONFIG", config)
     assert text in _finding("workers", Workspace.at(tmp_path)).text
+
+
+def test_a_serving_root_at_an_address(tmp_path):
+    """Red if `doctor` does not look there, leaves something behind, or calls another root's address ok."""
+    store = fsspec.filesystem("memory")
+    workspace = Workspace.at(tmp_path, serving_root="memory://doctor/serving")
+    assert _finding("serving root", workspace).status == "ok"
+    assert store.find("/doctor") == []
+    store.pipe_file("/doctor/serving/.owner", b"another")
+    try:
+        finding = _finding("serving root", workspace)
+    finally:
+        store.rm("/doctor", recursive=True)
+    assert finding.status == "broken"
+    assert "belongs to the root another" in finding.text

@@ -294,7 +294,7 @@ def test_kubernetes_neither_overlaps_nor_repeats_in_vain():
 
 
 def test_kubernetes_pod_is_the_dockerfiles_user_and_writes_to_one_volume():
-    """Red if the Dockerfile's user or volume changes alone, or a privilege comes back."""
+    """Red if the Dockerfile's user or volume changes alone, a privilege comes back, or an address is a path."""
     spec = pod("digits", "--claim", "gan-data")
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert f"\nUSER {spec['securityContext']['runAsUser']}\n" in dockerfile
@@ -309,6 +309,9 @@ def test_kubernetes_pod_is_the_dockerfiles_user_and_writes_to_one_volume():
     assert f"\nVOLUME {path}\n" in dockerfile
     assert f"--root={path}" in container["args"]
     assert "cannot be written to" in refused("kubernetes", "digits", *NIGHTLY, *IMAGE, "--root", "/srv")
+    assert "cannot be written to" in refused("kubernetes", "digits", *NIGHTLY, *IMAGE, "--serving-root", "/srv")
+    (container,) = pod("digits", "--serving-root", "s3://models/serving")["containers"]
+    assert "--serving-root=s3://models/serving" in container["args"]
     assert "absolute" in refused("kubernetes", "digits", *NIGHTLY, *IMAGE, "--data", "photos")
 
 

@@ -74,3 +74,12 @@ def test_a_full_disk_is_named_before_the_stage_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match="only 100 MiB are free"):
         Workspace.at(tmp_path).require_free_space()
+
+
+def test_an_address_is_served_from_the_root(tmp_path):
+    """Red if an address is taken for a path, or keeps its last slash: names would have two."""
+    workspace = Workspace.at(tmp_path, serving_root="s3://models/serving/")
+    assert workspace.serving_root == tmp_path / "serving"
+    assert workspace.serving_address == "s3://models/serving"
+    elsewhere = Workspace.at(tmp_path, serving_root=str(tmp_path / "elsewhere"))
+    assert (elsewhere.serving_root, elsewhere.serving_address) == (tmp_path / "elsewhere", None)
