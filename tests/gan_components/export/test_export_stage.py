@@ -7,7 +7,15 @@ import pytest
 
 from gan_components.artifacts import PushedModel
 from gan_components.errors import InputError, NotBlessedError
-from gan_components.export import infra_validation, production, promotions, registry, serving_directory, stage
+from gan_components.export import (
+    infra_validation,
+    logged_model,
+    production,
+    promotions,
+    registry,
+    serving_directory,
+    stage,
+)
 from gan_components.export.config import ExportConfig
 from gan_components.export.errors import InfraValidationError, RegistryError
 from gan_components.export.infra_validation import Check, Record
@@ -103,7 +111,7 @@ def test_what_no_server_can_serve_is_not_pushed(destination, generator, monkeypa
 
 STEPS = [
     (serving_directory, "push"),
-    (registry, "_save_pyfunc"),
+    (logged_model, "_save_pyfunc"),
     (mlflow.MlflowClient, "finalize_logged_model"),
     (mlflow.MlflowClient, "create_model_version"),
     (mlflow.MlflowClient, "set_model_version_tag"),
