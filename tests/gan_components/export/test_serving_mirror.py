@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import urllib3
 from fsspec.implementations.memory import MemoryFileSystem
 from google.protobuf import text_format
 from moto.server import ThreadedMotoServer
@@ -323,6 +324,8 @@ def s3(monkeypatch) -> Iterator[dict[str, str]]:
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     S3FileSystem.clear_instance_cache()
+    # What one server keeps the next one in this process finds.
+    assert urllib3.request("POST", f"{variables['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=60).status == 200
     fsspec.filesystem("s3").mkdir("models")
     yield variables
     S3FileSystem.clear_instance_cache()

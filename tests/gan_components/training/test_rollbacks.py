@@ -140,7 +140,7 @@ def test_a_roll_back_is_in_manifest_history_and_warnings(rolled_back):
     assert (warning["step"], warning["warning"]) == (4, "rollback")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_after_a_roll_back_it_ends_alike(rolled_back, tmp_path, monkeypatch):
     """With the bits of the run that was not killed. Red if the retry number is not kept in the work directory."""
     builds = _Builds(monkeypatch, {0: 6})
@@ -168,7 +168,7 @@ def test_without_roll_backs_a_divergence_ends_the_training(tmp_path, monkeypatch
     assert not list(tmp_path.glob(f"*/{rollbacks.FILE}"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_divergence_after_the_last_roll_back_ends_the_training(tmp_path, monkeypatch):
     """Two are granted, the third divergence is an error, also for who tries again.
 

@@ -67,6 +67,7 @@ def test_it_starts_where_the_other_ended(champion, tmp_path):
     _assert_begun_with(warm, champion)
 
 
+@pytest.mark.long
 def test_a_killed_run_keeps_its_start(champion, tmp_path):
     """What is in production changes between two tries. Red without the checkpoint before the first step."""
 
