@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fsspec.spec import AbstractFileSystem
 from pydantic import BaseModel, ValidationError
 
 from gan_components import locks
@@ -24,6 +23,9 @@ from gan_components.artifacts import Progress, no_progress, write_atomically
 from gan_components.errors import InputError
 from gan_components.fingerprints import digest_json
 from gan_components.object_store import connect
+
+if TYPE_CHECKING:
+    from fsspec.spec import AbstractFileSystem
 
 _FILES, _INDEX, _PARTIAL = "files", "index.json", "partial"
 # Copied at once: enough to hide the way to the store, little enough to report progress.
@@ -141,7 +143,7 @@ def _refreshed(address: str, directory: Path, index: _Index, choose: Choose, pro
     return index
 
 
-def _listing(store: AbstractFileSystem, path: str, address: str) -> dict[str, _Object]:
+def _listing(store: "AbstractFileSystem", path: str, address: str) -> dict[str, _Object]:
     """Every object at or below `path`, by its name below it. Markers of folders are none."""
     store.invalidate_cache()
     with _in_words(address):
@@ -231,7 +233,7 @@ def _batches(missing: dict[str, _Object]) -> Iterator[dict[str, _Object]]:
 
 
 def _copy(
-    store: AbstractFileSystem,
+    store: "AbstractFileSystem",
     batch: dict[str, _Object],
     directory: Path,
     address: str,

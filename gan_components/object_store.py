@@ -5,11 +5,12 @@ address. Credentials are the store's own: its environment variables and files.
 """
 
 import os
-
-import fsspec
-from fsspec.spec import AbstractFileSystem
+from typing import TYPE_CHECKING
 
 from gan_components.errors import InputError
+
+if TYPE_CHECKING:
+    from fsspec.spec import AbstractFileSystem
 
 # The protocol of an address, and the extra that brings what speaks it. ``memory`` is for tests.
 _EXTRAS = {"s3": "s3", "gs": "gcs", "memory": None}
@@ -20,7 +21,7 @@ def is_address(place: str | os.PathLike[str]) -> bool:
     return "://" in str(place)
 
 
-def connect(address: str) -> tuple[AbstractFileSystem, str]:
+def connect(address: str) -> "tuple[AbstractFileSystem, str]":
     """The store of an address, and the path in it, without a slash at its end.
 
     Raises:
@@ -30,6 +31,9 @@ def connect(address: str) -> tuple[AbstractFileSystem, str]:
         >>> connect("memory://photos/2026/")[1]
         '/photos/2026'
     """
+    # Here, since most commands speak to no store.
+    import fsspec
+
     protocol, _, path = address.partition("://")
     if protocol not in _EXTRAS or not path.strip("/"):
         raise InputError(f"{address} is no address of a store; expected s3://BUCKET/PATH or gs://BUCKET/PATH")

@@ -230,7 +230,7 @@ class _Image(NamedTuple):
     def file_name(self, seed_digits: int) -> str:
         label = "" if self.label is None else f"_label{self.label}"
         truncation = "" if self.truncation is None else f"_truncation{self.truncation:g}"
-        style = "" if self.style is None else f"_style{self.style[0]}"
+        style = "" if self.style is None else f"_style{self.style[0]}from{self.style[1]}"
         return f"seed{self.seed:0{seed_digits}}{label}{truncation}{style}.png"
 
 

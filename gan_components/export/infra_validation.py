@@ -103,9 +103,7 @@ def validate(saved_model: Path, trained: Path, *, seed: int, timeout_seconds: fl
             _png_check(answers),
             _batch_check(answers),
             _trained_check(answers, golden, trained),
-            _latents_check(answers),
-            *([_truncation_check(answers)] if description.truncation else []),
-            *([_mixing_check(answers)] if description.num_style_layers else []),
+            *_same_images_checks(answers),
             warmup_check,
         ]
     )
@@ -252,31 +250,17 @@ def _trained_check(answers: Answers, golden: dict[str, np.ndarray], trained: Pat
     )
 
 
-def _latents_check(answers: Answers) -> Check:
-    return _equal_images(
-        "latents",
-        _pictures(answers, "from_latents"),
-        _pictures(answers, "images of given labels"),
-        "from_latents(latents(seed)) and images(seed)",
-    )
-
-
-def _truncation_check(answers: Answers) -> Check:
-    return _equal_images(
-        "truncation",
-        _pictures(answers, "truncated"),
-        _pictures(answers, "images"),
-        "truncated(seed, 1) and images(seed)",
-    )
-
-
-def _mixing_check(answers: Answers) -> Check:
-    return _equal_images(
-        "mixing",
-        _pictures(answers, "mixed"),
-        _pictures(answers, "images"),
-        "mixed(seed, another seed, past the last layer) and images(seed)",
-    )
+def _same_images_checks(answers: Answers) -> list[Check]:
+    """Where a signature must draw what `images` draws; of the signatures that this generator has."""
+    return [
+        _equal_images(name, pictures, _pictures(answers, other), f"{what} and images(seed)")
+        for name, request, other, what in (
+            ("latents", "from_latents", "images of given labels", "from_latents(latents(seed))"),
+            ("truncation", "truncated", "images", "truncated(seed, 1)"),
+            ("mixing", "mixed", "images", "mixed(seed, another seed, past the last layer)"),
+        )
+        if (pictures := _pictures(answers, request))
+    ]
 
 
 def _equal_images(name: str, a: dict[str, np.ndarray], b: dict[str, np.ndarray], what: str) -> Check:

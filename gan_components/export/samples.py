@@ -35,10 +35,7 @@ def draw(
         uint8 ``[N, H, W, C]``.
     """
     # As PNG, the smallest message; lossless.
-    signature = "serving_default"
-    if labels is None and client.takes(signature, "label"):
-        labels = np.full(len(seeds), _DRAWN)
-    answer = client.predict(signature, _columns(labels, seed=seeds), progress)
+    answer = _of_seeds(client, "serving_default", labels, progress, seed=seeds)
     return _beside([_decoded(answer[name]) for name in _PNG if name in answer])
 
 
@@ -66,10 +63,7 @@ def draw_truncated(
     """
     if "truncated" not in client.signatures:
         raise InputError("this generator has no truncation: its model does not serve 'truncated'; StyleGAN's do")
-    if labels is None and client.takes("truncated", "label"):
-        labels = np.full(len(seeds), _DRAWN)
-    answer = client.predict("truncated", _columns(labels, seed=seeds, truncation=psi), progress)
-    return _pixels(answer)
+    return _pixels(_of_seeds(client, "truncated", labels, progress, seed=seeds, truncation=psi))
 
 
 def draw_mixed(
@@ -98,10 +92,8 @@ def draw_mixed(
     """
     if "mixed" not in client.signatures:
         raise InputError("this generator mixes no styles: its model does not serve 'mixed'; StyleGAN's do")
-    if labels is None and client.takes("mixed", "label"):
-        labels = np.full(len(seeds), _DRAWN)
-    columns = _columns(labels, seed=seeds, style_seed=style_seeds, style_layer=style_layers)
-    return _pixels(client.predict("mixed", columns, progress))
+    columns = {"seed": seeds, "style_seed": style_seeds, "style_layer": style_layers}
+    return _pixels(_of_seeds(client, "mixed", labels, progress, **columns))
 
 
 def walk(
@@ -186,6 +178,15 @@ def image_size(client: Client) -> tuple[int, int]:
 def columns_of(count: int) -> int:
     """Columns of a grid that is about as wide as high."""
     return int(np.ceil(np.sqrt(count)))
+
+
+def _of_seeds(
+    client: Client, signature: str, labels: np.ndarray | None, progress: Progress, **columns: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Asks a signature that can draw labels from the seeds, where none are given."""
+    if labels is None and client.takes(signature, "label"):
+        labels = np.full(len(columns["seed"]), _DRAWN)
+    return client.predict(signature, _columns(labels, **columns), progress)
 
 
 def _columns(labels: np.ndarray | None, **columns: np.ndarray) -> dict[str, np.ndarray]:

@@ -62,7 +62,7 @@ def test_addresses_of_stores_stay_what_they_are(scheduler, address):
 )
 def test_cron_expressions_that_all_schedulers_read(expression):
     """Red if a list, a range, a step, a name or either end of a field is forgotten."""
-    require_cron(expression)
+    assert expression in schedule("cron", "digits", "--cron", expression)
 
 
 @pytest.mark.parametrize(
