@@ -13,9 +13,12 @@ coverage.
 """
 
 import argparse
+import functools
+import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -89,8 +92,17 @@ class World:
         return manifold.density_coverage(pairs)[1]
 
 
-def simulate(world: World, number: int) -> tuple[dict[str, str], float]:
+@functools.cache
+def world_of(directory: Path) -> World:
+    """Each process has its own."""
+    splits = [idx.read(*files) for files in idx.find(directory, test=True).values()]
+    pixels, labels = (np.concatenate(parts) for parts in zip(*splits, strict=True))
+    return World(pixels[..., None], labels)
+
+
+def simulate(directory: Path, number: int) -> tuple[dict[str, str], float]:
     """The verdict of each kind of generator, and the coverage of the collapsed one."""
+    world = world_of(directory)
     random = np.random.default_rng(number)
     order = random.permutation(len(world.images))
     train, holdout, pool = np.split(order, [NUM_TRAIN, NUM_TRAIN + NUM_HOLDOUT])
@@ -107,22 +119,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--generators", type=int, default=200, help="of each kind")
     parser.add_argument(
-        "--images", default="/usr/share/datasets/fashion-mnist", help="folder of the four IDX files"
+        "--images", type=Path, default="/usr/share/datasets/fashion-mnist", help="folder of the four IDX files"
     )
     arguments = parser.parse_args()
-    splits = [idx.read(*files) for files in idx.find(Path(arguments.images), test=True).values()]
-    pixels, labels = (np.concatenate(parts) for parts in zip(*splits, strict=True))
-    world = World(pixels[..., None], labels)
 
     verdicts: dict[str, Counter] = {}
     coverages = []
-    for number in range(arguments.generators):
-        found, coverage = simulate(world, number)
-        for name, verdict in found.items():
-            verdicts.setdefault(name, Counter())[verdict] += 1
-        coverages.append(coverage)
-        if number % 10 == 9:
-            note(f"  {number + 1} of {arguments.generators}: { ({k: dict(v) for k, v in verdicts.items()}) }")
+    # Much of a check is one thread's work: a process a core, each with one thread for its matrix products.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        simulated = pool.map(functools.partial(simulate, arguments.images), range(arguments.generators))
+        for number, (found, coverage) in enumerate(simulated):
+            for name, verdict in found.items():
+                verdicts.setdefault(name, Counter())[verdict] += 1
+            coverages.append(coverage)
+            if number % 10 == 9:
+                note(f"  {number + 1} of {arguments.generators}: { ({k: dict(v) for k, v in verdicts.items()}) }")
 
     def share(name: str, verdict: str) -> float:
         return verdicts[name][verdict] / arguments.generators

@@ -41,6 +41,7 @@ class Properties(BaseModel, frozen=True, strict=True):
         num_quarantined: pictures of the source that could not be read.
         num_duplicates: pictures left out because their pixels stand in another record.
         num_near_duplicates: held-out images that look like a training image.
+        num_near_duplicates_within: images that look like another one of their split; None: nobody looked.
         num_label_conflicts: records whose copies had different labels.
         num_on_both_sides: records that the source has in ``train`` and in the split held out.
     """
@@ -54,6 +55,7 @@ class Properties(BaseModel, frozen=True, strict=True):
     num_quarantined: int = 0
     num_duplicates: int = 0
     num_near_duplicates: int = 0
+    num_near_duplicates_within: int | None = None
     num_label_conflicts: int = 0
     num_on_both_sides: int = 0
 

@@ -1,6 +1,6 @@
 """The four stages in order: what is there already, what must run, and what may be served.
 
-The only file that knows the order, and the only one that knows the champion. The champion enters no fingerprint:
+The only file that knows the order, and what the champion decides. The champion enters no fingerprint:
 it is read once a run, under the promotion lock, and the comparison with it is decided anew every time.
 """
 
@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pydantic import JsonValue
 
@@ -27,21 +27,16 @@ from gan_components.artifacts import (
 from gan_components.errors import ArtifactError, InputError
 from gan_components.evaluation import config as evaluation
 from gan_components.evaluation import gate
-from gan_components.export import config as exporting
 from gan_components.export import promotions
 from gan_components.export.destination import Destination
 from gan_components.fingerprints import Recipe
-from gan_components.ingestion import config as ingestion
-from gan_components.training import config as training
-from pipelines import drift, remote_data, workers
+from pipelines import champion, drift, workers
 from pipelines.config import PipelineConfig
 from pipelines.outcome import Outcome, Request, Stage, Step
+from pipelines.recipes import local_data, recipe_of, record_of
 from pipelines.records import RunRecord
 from pipelines.tracking import StageRun, Tracker
 from pipelines.workspace import Workspace
-
-if TYPE_CHECKING:
-    from gan_components.export import registry
 
 KINDS: dict[Stage, type[Artifact]] = {
     "ingest": Examples,
@@ -59,8 +54,8 @@ def plan(config: PipelineConfig, workspace: Workspace, request: Request) -> list
     Images that lie in an object store are copied to the root's cache all the same: their copies' times tell.
     """
     evaluation.require_usable_weights(config.evaluate.features, request.weights)
-    record = _record(workspace, request, config)
-    data = _local(request, config, workspace, record, no_progress)
+    record = record_of(request, config, workspace)
+    data = local_data(request, config, workspace, record, no_progress)
     request = replace(request, data=data.path)
     steps: list[Step] = []
     made: dict[Stage, Artifact] = {}
@@ -70,9 +65,9 @@ def plan(config: PipelineConfig, workspace: Workspace, request: Request) -> list
             steps.append(Step(stage, "depends", f"on what {waiting[0]} will give"))
             continue
         with data.errors_name_it():
-            recipe = _recipe(stage, made, config, request, record)
+            recipe = recipe_of(stage, made, config, request, record)
         artifact, reason = workspace.find(KINDS[stage], recipe, verify=request.verify)
-        if stage == "export" and (served := _served(workspace, config, made)):
+        if stage == "export" and (served := champion.promotion_of(made["train"], config, workspace)):
             steps.append(Step(stage, "hit", _already(served), artifact.directory if artifact else None))
         elif artifact and request.force != stage:
             made[stage] = artifact
@@ -121,7 +116,7 @@ class Run:
         if self.request.last == "export":
             self._update_mirror()
         directory = self.workspace.run_directory(self.outcome.run_id)
-        record = _record(self.workspace, self.request, self.config)
+        record = record_of(self.request, self.config, self.workspace)
         self.tracker = Tracker(
             self._destination(),
             run_name=self.outcome.run_id,
@@ -132,10 +127,10 @@ class Run:
                 began = time.monotonic()
                 try:
                     if stage == "ingest":
-                        data = _local(self.request, self.config, self.workspace, record, self.progress)
+                        data = local_data(self.request, self.config, self.workspace, record, self.progress)
                         self.request = replace(self.request, data=data.path)
                     with data.errors_name_it():
-                        recipe = _recipe(stage, self.made, self.config, self.request, record)
+                        recipe = recipe_of(stage, self.made, self.config, self.request, record)
                         if record is None:
                             record = RunRecord.begin(self.config, recipe.inputs["source"])
                             record.write(directory)
@@ -217,7 +212,7 @@ class Run:
             from gan_components.ingestion.stage import ingest
 
             request = self.request
-            today = _recipe(stage, {}, self.config, request, None)
+            today = recipe_of(stage, {}, self.config, request)
             if today != recipe:
                 raise InputError(
                     f"the data changed since run {request.run_id!r} was planned, and what it planned with was "
@@ -231,19 +226,9 @@ class Run:
             if self.request.resume_from:
                 take_over(self.request.resume_from, given["out"], recipe)
             workers.call(self.config, self.workspace, self.outcome, self._examples.directory, given["out"])
-            return train(self._examples, self.config.train, initial=self._initial(), **given)
+            initial = champion.start_of_training(self.config, self.workspace)
+            return train(self._examples, self.config.train, initial=initial, **given)
         return self._evaluate(self._model, recipe)
-
-    def _initial(self) -> TrainedModel | None:
-        """What is in production, if training is to start from it."""
-        log = promotions.read_all(self.workspace.root, self.config.name)
-        if not self.config.train.warm_start or not log:
-            return None
-        directory = self.workspace.root / "artifacts" / "train" / log[-1].model_fingerprint
-        if not directory.exists():
-            _log.warning("starting from random weights: what is in production was not trained in this root")
-            return None
-        return TrainedModel.open(directory)
 
     def _evaluate(self, model: TrainedModel, recipe: Recipe) -> Evaluation:
         from gan_components.evaluation.stage import evaluate
@@ -264,7 +249,7 @@ class Run:
         """Blesses and pushes under the promotion lock, unless this generator was pushed before."""
         with promotions.lock(self.workspace.root, self.config.name):
             artifact, reason = self.workspace.find(PushedModel, recipe, verify=self.request.verify)
-            served = _served(self.workspace, self.config, self.made)
+            served = champion.promotion_of(self._model, self.config, self.workspace)
             if artifact or served:
                 # Also with --force: only `promote` moves a generator that was pushed before.
                 self.tracker.skipped(recipe)
@@ -310,10 +295,10 @@ class Run:
         root, name = self.workspace.root, self.config.name
         # A run that died between the alias and the log is put right first.
         production.settle(self._destination())
-        champion = registry.champion(self.workspace.tracking_uri, name)
+        version = registry.champion(self.workspace.tracking_uri, name)
         primary = self.outcome.metrics[gate.primary_metric(self._evaluation)]
-        trained = self._trained(champion) if champion else None
-        incomparable = self._incomparable(trained) if trained else ""
+        trained = champion.trained(version, self.config, self.workspace) if version else None
+        incomparable = champion.incomparable(trained, self._model) if trained else ""
         return gate.bless(
             self._evaluation,
             champion=self._evaluate_champion(trained) if trained and not incomparable else None,
@@ -322,30 +307,10 @@ class Run:
             config=self.config.evaluate,
         )
 
-    def _trained(self, champion: "registry.Version") -> TrainedModel:
-        """The artifact from which a version of the registry was pushed."""
-        fingerprint = champion.tags.get("model_fingerprint", "")
-        directory = self.workspace.root / "artifacts" / "train" / fingerprint
-        if not fingerprint or not directory.exists():
-            raise ArtifactError(
-                f"the champion of {self.config.name!r}, version {champion.version}, was not trained in "
-                f"{self.workspace.root}, so it cannot be measured here; run in the root that trained it, or move "
-                "the alias `champion`"
-            )
-        return TrainedModel.open(directory)
-
-    def _incomparable(self, champion: TrainedModel) -> str:
-        """Why no distance of the champion compares with the candidate's; empty if one does."""
-        theirs, ours = (one.properties["image_shape"] for one in (champion, self._model))
-        if theirs == ours:
-            return ""
-        shapes = ["x".join(str(side) for side in cast(list[int], shape)) for shape in (theirs, ours)]
-        return f"the champion makes images of {shapes[0]}, this generator of {shapes[1]}: they do not compare"
-
     def _evaluate_champion(self, model: TrainedModel) -> Evaluation:
         """The champion's Evaluation, cached like any other: by its generator, the examples and the section."""
         made: dict[Stage, Artifact] = {"ingest": self._examples, "train": model}
-        recipe = _recipe("evaluate", made, self.config, self.request, None)
+        recipe = recipe_of("evaluate", made, self.config, self.request)
         with self.workspace.lock(self.workspace.artifact_path(recipe)):
             found, _ = self.workspace.find(Evaluation, recipe)
             if found is None:
@@ -391,52 +356,6 @@ class Run:
     def _done(self, step: Step) -> None:
         self.outcome.steps.append(step)
         self.on_step(step)
-
-
-def _local(
-    request: Request,
-    config: PipelineConfig,
-    workspace: Workspace,
-    record: RunRecord | None,
-    progress: Progress,
-) -> remote_data.LocalData:
-    """The data on this machine; every task of one scheduled run takes them as the first one copied them."""
-    return remote_data.localize(request.data, config.ingest, workspace, refresh=record is None, progress=progress)
-
-
-def _recipe(
-    stage: Stage,
-    made: dict[Stage, Any],
-    config: PipelineConfig,
-    request: Request,
-    record: RunRecord | None,
-) -> Recipe:
-    match stage:
-        case "ingest":
-            recipe = ingestion.recipe(request.data, config.ingest, seed=config.seed, verify=request.verify)
-            # Every task of one scheduled run sees the data as the first one did.
-            return recipe.model_copy(update={"inputs": {"source": record.source}}) if record else recipe
-        case "train":
-            return training.recipe(made["ingest"], config.train, seed=config.seed)
-        case "evaluate":
-            return evaluation.recipe(
-                made["train"], made["ingest"], config.evaluate, seed=config.seed, weights=request.weights
-            )
-        case "export":
-            return exporting.recipe(made["train"], made["evaluate"], config.export, seed=config.seed)
-
-
-def _record(workspace: Workspace, request: Request, config: PipelineConfig) -> RunRecord | None:
-    if request.run_id is None:
-        return None
-    return RunRecord.read(workspace.run_directory(request.run_id), config)
-
-
-def _served(
-    workspace: Workspace, config: PipelineConfig, made: dict[Stage, Artifact]
-) -> promotions.Promotion | None:
-    """The promotion of this run's generator, if it ever was in production."""
-    return promotions.pushed(workspace.root, config.name, made["train"].content_digest)
 
 
 def _already(served: promotions.Promotion) -> str:

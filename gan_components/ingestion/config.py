@@ -118,6 +118,9 @@ class IngestConfig(BaseModel, frozen=True, strict=True, extra="forbid"):
     min_side_pixels: int = Field(default=1, ge=1)
     # What the images must be like, once that is known.
     expect: ExpectConfig = ExpectConfig()
+    # Which images that look alike, though their pixels differ, are counted and listed. across: held-out images
+    # that look like a training image; everywhere: also images that look like another one of their split.
+    near_duplicates: Literal["across", "everywhere"] = "across"
     # Ingestion fails if a larger share of the images goes to quarantine.
     max_quarantined_share: float = Field(default=0.05, ge=0, le=1)
     # Where the work is done; no part of the fingerprint.

@@ -1,8 +1,9 @@
-"""Held-out images that look like a training image: no copy of one, but hardly independent of it either.
+"""Images that look alike: no copies of one another, but hardly independent either.
 
 Equal pixels are caught by their key. A second JPEG compression or a small resize changes all keys and hardly
-any thumbnail. It matters because the held-out split is the control of the memorization check, and a control
-that was trained on proves nothing. Mirrored and recoloured copies are not found.
+any thumbnail. It matters most where a held-out image looks like a training image: the held-out split is the
+control of the memorization check, and a control that was trained on proves nothing. Mirrored and recoloured
+copies are not found.
 """
 
 import functools
@@ -41,45 +42,47 @@ def thumbnail_size(channels: int) -> int:
     return _SIDE * _SIDE * channels
 
 
-def find(thumbnails: np.ndarray, held_out: np.ndarray) -> list[tuple[int, int, float]]:
-    """Held-out thumbnails within :data:`MAX_DISTANCE` of a training one.
+def find(thumbnails: np.ndarray, rows: np.ndarray, references: np.ndarray) -> list[tuple[int, int, float]]:
+    """Thumbnails within :data:`MAX_DISTANCE` of another one.
 
     Two thumbnails differ by at least the difference of their means, so that each is compared only with those of
     about its mean; the result is that of comparing each with each.
 
     Args:
-        thumbnails: uint8 ``[N, D]`` of both splits.
-        held_out: bool ``[N]``.
+        thumbnails: uint8 ``[N, D]``.
+        rows: bool ``[N]``: whose like is looked for.
+        references: bool ``[N]``: among which. A row that is among them itself is not its own like.
 
     Returns:
-        ``(row held out, nearest row trained on, distance)`` of each, by row.
+        ``(row, nearest reference, distance)`` of each, by row.
     """
     size = thumbnails.shape[1]
     totals = thumbnails.sum(1, dtype=np.int64)
     by_mean = np.argsort(totals, kind="stable")
-    train, queries = by_mean[~held_out[by_mean]], by_mean[held_out[by_mean]]
+    candidates, queries = by_mean[references[by_mean]], by_mean[rows[by_mean]]
     reach = MAX_DISTANCE * size
     found = []
     for start in range(0, len(queries), _ROWS_AT_ONCE):
-        rows = queries[start : start + _ROWS_AT_ONCE]
-        ours = _centred(thumbnails[rows])
-        lowest, highest = totals[rows[0]] - reach, totals[rows[-1]] + reach
-        near = train[slice(*np.searchsorted(totals[train], [lowest, highest]))]
-        best = np.full(len(rows), -np.inf, np.float32)
-        nearest = np.zeros(len(rows), np.int64)
+        some = queries[start : start + _ROWS_AT_ONCE]
+        ours = _centred(thumbnails[some])
+        lowest, highest = totals[some[0]] - reach, totals[some[-1]] + reach
+        near = candidates[slice(*np.searchsorted(totals[candidates], [lowest, highest]))]
+        best = np.full(len(some), -np.inf, np.float32)
+        nearest = np.zeros(len(some), np.int64)
         for offset in range(0, len(near), _ROWS_AT_ONCE):
             others = near[offset : offset + _ROWS_AT_ONCE]
             theirs = _centred(thumbnails[others])
             # |a - b|^2 = |a|^2 - (2 a.b - |b|^2): the nearest has the largest bracket.
             brackets = (2 * ours) @ theirs.T
             brackets -= (theirs**2).sum(1)
+            brackets[some[:, None] == others] = -np.inf
             closest = brackets.argmax(1)
-            values = brackets[np.arange(len(rows)), closest]
+            values = brackets[np.arange(len(some)), closest]
             nearest = np.where(values > best, others[closest], nearest)
             best = np.maximum(values, best)
         distances = np.sqrt(((ours**2).sum(1) - best) / size)
         found += [
-            (int(rows[place]), int(nearest[place]), float(distances[place]))
+            (int(some[place]), int(nearest[place]), float(distances[place]))
             for place in np.flatnonzero(distances <= MAX_DISTANCE)
         ]
     return sorted(found)

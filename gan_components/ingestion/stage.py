@@ -45,7 +45,7 @@ def ingest(
 
     The artifact holds ``dataset/`` (for ``tfds.builder_from_directory``), ``index.jsonl`` (which source files
     hold a record's pixels), ``quarantine.jsonl`` (what could not be read, and why), ``near_duplicates.jsonl``
-    (held-out images that look like a training image), ``statistics.json`` and ``schema.json``.
+    (images that look alike), ``statistics.json`` and ``schema.json``.
 
     Args:
         data: directory of the source; see :func:`gan_components.ingestion.config.recipe`.
@@ -73,7 +73,7 @@ def ingest(
         shutil.rmtree(work)
         raise
     summary = found.summary
-    for words in validation.anomalies(summary, num_near_duplicates=len(found.alike)):
+    for words in validation.anomalies(summary, found.num_alike):
         logger.warning("%s", words)
     progress(source.num_items, source.num_items, "images converted")
     properties = Properties(
@@ -85,7 +85,7 @@ def ingest(
         num_holdout=summary.num_examples["holdout"],
         num_quarantined=summary.num_quarantined,
         num_duplicates=summary.num_duplicates,
-        num_near_duplicates=len(found.alike),
+        **found.num_alike,
         num_label_conflicts=summary.num_label_conflicts,
         num_on_both_sides=summary.num_on_both_sides,
     )
@@ -101,13 +101,17 @@ class _Found:
         summary: of all records.
         rows: of all records; see :func:`gan_components.ingestion.rows.read`.
         rejected: name and reason of each picture in quarantine, by name.
-        alike: lines of ``near_duplicates.jsonl``.
+        alike: lines of ``near_duplicates.jsonl``, under the name of their count.
     """
 
     summary: Summary
     rows: np.ndarray
     rejected: list[tuple[str, str]]
-    alike: list[dict[str, Any]]
+    alike: dict[str, list[dict[str, Any]]]
+
+    @property
+    def num_alike(self) -> dict[str, int]:
+        return {name: len(lines) for name, lines in self.alike.items()}
 
 
 def _converted(source: Source, config: IngestConfig, work: Path, progress: Progress) -> _Found:
@@ -139,7 +143,7 @@ def _converted(source: Source, config: IngestConfig, work: Path, progress: Progr
     features = dataset.features(config.image_shape, source.class_names, config.second_domain)
     dataset.assemble(parts, summaries, work / DATASET, features)
     shutil.rmtree(parts)
-    return _Found(summary, table, rejected, _near_duplicates(table))
+    return _Found(summary, table, rejected, _alike(table, config))
 
 
 def _check(summary: Summary, rejected: list[tuple[str, str]], config: IngestConfig) -> None:
@@ -160,25 +164,38 @@ def _check(summary: Summary, rejected: list[tuple[str, str]], config: IngestConf
             )
 
 
-def _near_duplicates(table: np.ndarray) -> list[dict[str, Any]]:
-    """Lines of ``near_duplicates.jsonl``."""
-    return [
-        {
-            "holdout": table["key"][held_out].tobytes().hex(),
-            "train": table["key"][trained].tobytes().hex(),
-            "distance": round(distance, 3),
-        }
-        for held_out, trained, distance in near_duplicates.find(table["thumbnail"], table["held_out"])
-    ]
+def _alike(table: np.ndarray, config: IngestConfig) -> dict[str, list[dict[str, Any]]]:
+    """Lines of ``near_duplicates.jsonl``: ids by split, and their distance."""
+
+    def lines(rows: np.ndarray, references: np.ndarray, names: tuple[str, str]) -> list[dict[str, Any]]:
+        found = near_duplicates.find(table["thumbnail"], rows, references)
+        return [
+            {names[0]: _id(table, row), names[1]: _id(table, like), "distance": round(distance, 3)}
+            for row, like, distance in found
+        ]
+
+    held_out = table["held_out"]
+    alike = {"num_near_duplicates": lines(held_out, ~held_out, ("holdout", "train"))}
+    if config.near_duplicates == "everywhere":
+        alike["num_near_duplicates_within"] = [
+            line
+            for split, rows in zip(SPLITS, (~held_out, held_out), strict=True)
+            for line in lines(rows, rows, (split, "like"))
+        ]
+    return alike
+
+
+def _id(table: np.ndarray, row: int) -> str:
+    return table["key"][row].tobytes().hex()
 
 
 def _write_descriptions(work: Path, found: _Found, source: Source, config: IngestConfig) -> None:
     """Writes what lies beside the records: what was left out, what they look like."""
     rejected = [{"file": name, "reason": reason} for name, reason in found.rejected]
     _write_lines(work / "quarantine.jsonl", rejected)
-    _write_lines(work / "near_duplicates.jsonl", found.alike)
+    _write_lines(work / "near_duplicates.jsonl", [line for lines in found.alike.values() for line in lines])
     summary, shape, class_names = found.summary, config.image_shape, source.class_names
-    counted = statistics(summary, shape, class_names, num_near_duplicates=len(found.alike))
+    counted = statistics(summary, shape, class_names, found.num_alike)
     _write_json(work / "statistics.json", counted)
     made_by = config.second_domain if config.second_domain in SECOND_DOMAINS else None
     image = {"shape": shape, "dtype": "uint8", "range": [0, 255], "encoding": "png"}

@@ -105,14 +105,14 @@ def class_frequencies(summary: Summary, num_classes: int) -> list[float]:
 
 
 def statistics(
-    summary: Summary, image_shape: list[int], class_names: list[str], *, num_near_duplicates: int
+    summary: Summary, image_shape: list[int], class_names: list[str], num_alike: dict[str, int]
 ) -> dict[str, Any]:
     """What ``statistics.json`` holds; means and deviations in levels 0..255, by channel."""
     return {
         "num_pictures": summary.num_pictures,
         "num_quarantined": summary.num_quarantined,
         "num_duplicates": summary.num_duplicates,
-        "num_near_duplicates": num_near_duplicates,
+        **num_alike,
         "num_label_conflicts": summary.num_label_conflicts,
         "num_on_both_sides": summary.num_on_both_sides,
         "num_near_blank": summary.num_near_blank,

@@ -63,13 +63,22 @@ def check(summary: Summary, class_names: list[str], expect: ExpectConfig) -> Non
         )
 
 
-def anomalies(summary: Summary, *, num_near_duplicates: int) -> list[str]:
-    """What the user should look at, in words, with the file that lists it."""
+def anomalies(summary: Summary, num_alike: dict[str, int]) -> list[str]:
+    """What the user should look at, in words, with the file that lists it.
+
+    Args:
+        summary: of all records.
+        num_alike: images that look alike, by the names of :class:`gan_components.examples.Properties`.
+    """
     counts = [
         (summary.num_quarantined, "images went to quarantine: quarantine.jsonl"),
         (summary.num_duplicates, "images have the same pixels as another one: index.jsonl"),
         (summary.num_near_blank, "images are nearly blank: near_blank in index.jsonl"),
-        (num_near_duplicates, "held-out images look like a training image: near_duplicates.jsonl"),
+        (num_alike["num_near_duplicates"], "held-out images look like a training image: near_duplicates.jsonl"),
+        (
+            num_alike.get("num_near_duplicates_within", 0),
+            "images look like another one of their split: near_duplicates.jsonl",
+        ),
         (summary.num_label_conflicts, "images have copies with other labels"),
         (summary.num_on_both_sides, "images lie in train and in the split held out, and are held out"),
     ]

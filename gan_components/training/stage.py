@@ -1,22 +1,19 @@
 """The stage ``train``: Examples in, TrainedModel out."""
 
-import contextlib
 import hashlib
 import logging
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from pydantic import JsonValue
 
 from gan_components import artifacts, generators, randomness
-from gan_components import examples as examples_reader
 from gan_components.artifacts import Examples, Progress, TrainedModel, no_progress
-from gan_components.errors import ConfigError, DivergedError, TrainingError
+from gan_components.errors import ConfigError, DivergedError
 from gan_components.examples import Properties
 from gan_components.fingerprints import Recipe, digest_json
 from gan_components.networks.architectures import ARCHITECTURES
@@ -24,7 +21,7 @@ from gan_components.training import (
     checkpoints,
     cluster,
     distribution,
-    growth,
+    fitting,
     health,
     monitors,
     players,
@@ -35,7 +32,6 @@ from gan_components.training import (
 from gan_components.training import config as training_config
 from gan_components.training.config import TrainConfig
 from gan_components.training.gan import GAN
-from gan_components.training.growth import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +141,9 @@ def _trained(
         else:
             logger.info("resuming from step %d of %d", start_step, config.num_steps)
         try:
-            _fit(gan, examples, config, watchers(gan), seed=players.stream_seed(seed, len(taken)), work=work)
+            fitting.fit(
+                gan, examples, config, watchers(gan), seed=players.stream_seed(seed, len(taken)), work=work
+            )
             return gan, taken
         except DivergedError as error:
             if len(taken) == config.max_rollbacks:
@@ -159,7 +157,7 @@ def _trained(
 def _describe(examples: Examples, config: TrainConfig, *, seed: int, recipe: Recipe) -> generators.Description:
     properties = Properties.of(examples)
     architecture = ARCHITECTURES[config.network.name]
-    num_domains = 2 if properties.second_domain else 1
+    num_domains: Literal[1, 2] = 2 if properties.second_domain else 1
     if num_domains != architecture.num_domains:
         raise ConfigError(
             f"train.network {config.network.name} makes images of {architecture.num_domains} domain(s), the "
@@ -172,10 +170,10 @@ def _describe(examples: Examples, config: TrainConfig, *, seed: int, recipe: Rec
         )
     conditional = has_classes if config.conditional is None else config.conditional
     shape = tuple(properties.image_shape)
-    num_style_layers = ARCHITECTURES[config.network.name].num_style_layers(config.network, image_shape=shape)
+    num_style_layers = architecture.num_style_layers(config.network, image_shape=shape)
     return generators.Description(
         image_shape=properties.image_shape,
-        num_domains=2 if properties.second_domain else 1,
+        num_domains=num_domains,
         latent_dim=config.latent_dim,
         latent_distribution=config.latent_distribution,
         truncation=num_style_layers > 0,
@@ -189,17 +187,6 @@ def _describe(examples: Examples, config: TrainConfig, *, seed: int, recipe: Rec
             "num_steps": config.num_steps,
             "seed": seed,
         },
-    )
-
-
-def _phases(gan: GAN, config: TrainConfig) -> list[Phase]:
-    if config.growth is None:
-        return [Phase(0, config.num_steps)]
-    return growth.phases(
-        num_levels=gan.generator.num_levels,
-        stable_steps=config.growth.stable_steps,
-        fade_steps=config.growth.fade_steps,
-        num_steps=config.num_steps,
     )
 
 
@@ -241,87 +228,6 @@ def _watchers(
             )
         )
     return watchers
-
-
-def _fit(
-    gan: GAN,
-    examples: Examples,
-    config: TrainConfig,
-    watchers: list[keras.callbacks.Callback],
-    *,
-    seed: int,
-    work: Path,
-) -> None:
-    """Trains from the step where `gan` stands to the last."""
-    start_step = int(gan.step.numpy())
-    phases = _phases(gan, config)
-    with monitors.stop_signals() as received:
-        if cluster.is_chief(config.strategy):
-            # Last, so that a checkpoint follows what the others wrote for its step.
-            watchers = [*watchers, _saver(config, work, received)]
-        for phase in phases:
-            start = max(start_step, phase.start_step)
-            # A run that was killed between its last step and the seal only exports again.
-            if start >= phase.end_step or received:
-                continue
-            gan.enter(phase)
-            with _says_who_is_lost(config, gan):
-                gan.fit(
-                    _batches(gan, examples, config, seed=seed, start_step=start, end_step=phase.end_step),
-                    steps_per_epoch=phase.end_step - start,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=watchers,
-                )
-    # What samples and exports sees the last level, also where no step was left.
-    gan.enter(phases[-1])
-
-
-@contextlib.contextmanager
-def _says_who_is_lost(config: TrainConfig, gan: GAN) -> Iterator[None]:
-    """Turns the error of a collective operation, which names a node of a graph, into one that names the cause."""
-    try:
-        yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if config.strategy != "multi_worker":
-            raise
-        raise TrainingError(
-            f"a worker was lost after step {int(gan.step.numpy())}; start all workers again with the same "
-            "--run-id: the training resumes from its last checkpoint"
-        ) from error
-
-
-def _saver(config: TrainConfig, work: Path, received: list[signal.Signals]) -> keras.callbacks.Callback:
-    return monitors.Checkpoints(
-        work / "checkpoints",
-        interval_steps=config.checkpoint_interval_steps,
-        num_steps=config.num_steps,
-        received=received,
-    )
-
-
-def _batches(
-    gan: GAN, examples: Examples, config: TrainConfig, *, seed: int, start_step: int, end_step: int
-) -> tf.data.Dataset:
-    k = config.d_steps_per_g_step
-    batches = examples_reader.batches(
-        examples,
-        batch_size=config.batch_size * k,
-        seed=seed,
-        start_step=start_step,
-        num_steps=end_step - start_step,
-    )
-    if isinstance(batches.element_spec, tuple) and "labels" not in gan.draw(tf.constant(0)):
-        batches = batches.map(lambda images, labels: images)
-    if k == 1:
-        return batches
-    # Rows first, so that replicas divide rows and every turn of the discriminator has the same global batch.
-    return batches.map(
-        lambda *tensors: tf.nest.map_structure(
-            lambda rows: tf.reshape(rows, [config.batch_size, k, *rows.shape[1:]]),
-            tensors if len(tensors) > 1 else tensors[0],
-        )
-    )
 
 
 def _content_digest(network: keras.Model, description: generators.Description) -> str:

@@ -237,6 +237,28 @@ def test_near_duplicates_across_the_splits_are_told(tmp_path):
     sources = {row["id"]: row["sources"] for row in lines(made, "index.jsonl")}
     pairs = sorted((sources[p["holdout"]], sources[p["train"]]) for p in lines(made, "near_duplicates.jsonl"))
     assert pairs == [(["test/0.jpg"], ["train/0.jpg"]), (["test/5.jpg"], ["train/1.jpg"])]
+    assert examples.Properties.of(made).num_near_duplicates_within is None
+
+
+def test_near_duplicates_within_a_split_are_told_on_request(tmp_path, caplog):
+    """Red if only held-out images are looked at, or those of the other split count, too."""
+    for split, quality, count in (("train", 95, 6), ("train", 80, 3), ("test", 70, 5)):
+        (tmp_path / "data" / split).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = np.kron(picture(number), np.ones((8, 8, 1), np.uint8))
+            Image.fromarray(pixels).save(tmp_path / "data" / split / f"{number}-{quality}.jpg", quality=quality)
+    config = IngestConfig(
+        source="image_folder", size=64, channels=3, holdout=NamedSplit(split="test"), near_duplicates="everywhere"
+    )
+    made = make(tmp_path / "data", tmp_path / "out", config)
+    properties = examples.Properties.of(made)
+    assert (properties.num_near_duplicates, properties.num_near_duplicates_within) == (5, 6)
+    assert "6 images look like another one of their split: near_duplicates.jsonl" in caplog.messages
+    sources = {row["id"]: row["sources"][0] for row in lines(made, "index.jsonl")}
+    within = [line for line in lines(made, "near_duplicates.jsonl") if "like" in line]
+    pairs = {(sources[line["train"]], sources[line["like"]]) for line in within}
+    better, worse = ([f"train/{number}-{quality}.jpg" for number in range(3)] for quality in (95, 80))
+    assert pairs == {*zip(better, worse, strict=True), *zip(worse, better, strict=True)}
 
 
 def test_broken_files_go_to_quarantine(tmp_path):

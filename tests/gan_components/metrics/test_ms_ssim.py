@@ -44,5 +44,6 @@ def test_standard_error_is_that_of_independent_pairs():
 
 @pytest.mark.parametrize("shape", [(3, 28, 28, 1), (8, 10, 28, 1)])
 def test_too_few_or_too_small(shape):
+    """Red if the check of the smallest number or size is dropped."""
     with pytest.raises(ValueError, match="at least 4 images"):
         ms_ssim.estimate(np.zeros(shape, np.uint8))
