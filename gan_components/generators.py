@@ -119,28 +119,28 @@ def _endpoints(network: keras.Model, description: Description) -> list[tuple[str
     cumulative = np.cumsum(description.class_frequencies)
     domains = ["images", "images2"][: description.num_domains]
 
-    def noise(seed: tf.Tensor) -> tf.Tensor:
-        key, shape = tf.stack([seed, _LATENT_STREAM]), [description.latent_dim]
-        if description.latent_distribution == "uniform":
-            return tf.random.stateless_uniform(shape, key, -1.0, 1.0, alg="philox")
-        return tf.random.stateless_normal(shape, key, alg="philox")
-
     def latents(seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"latents": tf.map_fn(noise, seed, fn_output_signature=tf.float32)}
+        def row(seed: tf.Tensor) -> tf.Tensor:
+            key, shape = tf.stack([seed, _LATENT_STREAM]), [description.latent_dim]
+            if description.latent_distribution == "uniform":
+                return tf.random.stateless_uniform(shape, key, -1.0, 1.0, alg="philox")
+            return tf.random.stateless_normal(shape, key, alg="philox")
 
-    def as_inputs(seed: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
-        if not label:
-            return latents(seed)
+        return {"latents": tf.map_fn(row, seed, fn_output_signature=tf.float32)}
 
-        def row(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def drawn(seed: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        def row(seed: tf.Tensor) -> tf.Tensor:
             key = tf.stack([seed, _LABEL_STREAM])
-            return noise(seed), tf.random.stateless_uniform([], key, alg="philox", dtype=tf.float64)
+            return tf.random.stateless_uniform([], key, alg="philox", dtype=tf.float64)
 
-        # One loop for both: its turns cost more than what is drawn in them.
-        drawn, point = tf.map_fn(row, seed, fn_output_signature=(tf.float32, tf.float64))
-        # The last boundary is left out: rounding must not push a point past the last class.
-        found = tf.searchsorted(cumulative[:-1], point, side="right", out_type=tf.int64)
-        return {"latents": drawn, "labels": tf.where(label[0] < 0, found, label[0])}
+        def by_seed() -> tf.Tensor:
+            point = tf.map_fn(row, seed, fn_output_signature=tf.float64)
+            # The last boundary is left out: rounding must not push a point past the last class.
+            found = tf.searchsorted(cumulative[:-1], point, side="right", out_type=tf.int64)
+            return tf.where(label < 0, found, label)
+
+        # Who names the classes does not wait for a loop over the rows.
+        return tf.cond(tf.reduce_all(label >= 0), lambda: label, by_seed)
 
     def from_inputs(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         levels = images.to_uint8(network(inputs, training=False))
@@ -148,6 +148,9 @@ def _endpoints(network: keras.Model, description: Description) -> list[tuple[str
 
     def from_latents(latents: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
         return from_inputs({"latents": latents} | ({"labels": label[0]} if label else {}))
+
+    def as_inputs(seed: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
+        return latents(seed) | ({"labels": drawn(seed, *label)} if label else {})
 
     def as_images(seed: tf.Tensor, *label: tf.Tensor) -> dict[str, tf.Tensor]:
         return from_inputs(as_inputs(seed, *label))
@@ -171,13 +174,13 @@ def _endpoints(network: keras.Model, description: Description) -> list[tuple[str
         }
 
     seed = tf.TensorSpec([None], tf.int64, name="seed")
-    rows = tf.TensorSpec([None, description.latent_dim], tf.float32, name="latents")
+    noise = tf.TensorSpec([None, description.latent_dim], tf.float32, name="latents")
     label = [tf.TensorSpec([None], tf.int64, name="label")] if description.num_classes else []
     endpoints: list[tuple[str, Callable, list[tf.TensorSpec]]] = [
         ("serving_default", as_png, [seed, *label]),
         ("images", as_images, [seed, *label]),
         ("latents", latents, [seed]),
-        ("from_latents", from_latents, [rows, *label]),
+        ("from_latents", from_latents, [noise, *label]),
     ]
     if description.truncation:
         truncation = tf.TensorSpec([None], tf.float32, name="truncation")
