@@ -21,7 +21,7 @@ ALPHA = 0.05
 _CALIBRATED_NEIGHBOURS, _CALIBRATED_SHARE = 50, 0.5
 _RATIO = 1 / 3
 _REDRAWS = 4_999
-_STRATA = 20
+_MATCHES = 5
 
 
 Verdict = Literal["PASS", "FAIL", "UNDECIDED"]
@@ -140,7 +140,8 @@ def check(
     (generated, indices), (control, _) = near
     scores = _calibrated(generated)
     copies = Rate.of(generated[:, 0] == 0), Rate(*duplicates) if duplicates else Rate.of(control[:, 0] == 0)
-    close = Rate.of(scores < 1), Rate.of(_calibrated(control) < 1, _matching_weights(generated, control))
+    weights = _matching_weights(pixels.generated, pixels.holdout)
+    close = Rate.of(scores < 1), Rate.of(_calibrated(control) < 1, weights)
     tests = [
         _excess("exact_duplicates", pixels.name, *copies, max_copy_excess),
         _excess("calibrated_distance", pixels.name, *close, max_copy_excess),
@@ -187,28 +188,22 @@ def _over(nearest: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.divide(nearest, scale, out=np.zeros_like(nearest), where=nearest > 0)
 
 
-def _matching_weights(generated: np.ndarray, control: np.ndarray) -> np.ndarray:
-    """Weights of the held-out images that give them the generated images' densities of training images.
+def _matching_weights(generated: np.ndarray, holdout: np.ndarray) -> np.ndarray:
+    """Weights of the held-out images that put them where the generated ones lie.
 
-    Dense regions, such as the ones among digits, have many close pairs. A generator that draws more of
-    them than the data holds collapses, but copies nothing: it must be compared with held-out images there.
-    The distance to the 50th neighbour measures density, and copying one image does not change it. Its
-    quantiles among held-out images cut both sets into strata; 20, or fewer so that each holds 20.
+    Some regions, such as that of the digit one or of trousers, have many close pairs. A generator that draws more
+    of them than the data holds collapses, but copies nothing: it must be compared with held-out images there.
+    Each generated image is matched with the five held-out images nearest to it, and these with as many as come
+    (Abadie and Imbens 2006, https://doi.org/10.1111/j.1468-0262.2006.00655.x).
 
     Args:
-        generated: neighbour distances ``[N, 50]`` of the generated images.
-        control: those of the held-out images ``[M, 50]``.
+        generated, holdout: images ``[N, ...]`` and ``[M, ...]``.
 
     Returns:
         float64 ``[M]``, sum 1.
     """
-    strata = max(1, min(_STRATA, len(control) // 20))
-    edges = np.quantile(control[:, -1], np.arange(1, strata) / strata)
-    places = [np.searchsorted(edges, distances[:, -1], side="right") for distances in (generated, control)]
-    wanted, present = (np.bincount(place, minlength=strata) for place in places)
-    weights = (wanted / np.maximum(present, 1) / len(generated))[places[1]]
-    # Equal quantiles may leave the first stratum without held-out images; all of them stand in for it.
-    return weights + (1 - weights.sum()) / len(control)
+    _, matches = neighbours.nearest(generated, holdout, min(_MATCHES, len(holdout)))
+    return np.bincount(matches.ravel(), minlength=len(holdout)) / matches.size
 
 
 def _excess(name: Name, space: str, generated: Rate, control: Rate, allowed: float) -> Test:

@@ -156,10 +156,11 @@ def test_holm():
 
 
 def test_matching_weights():
-    """Held-out images weigh as the generated ones lie; red if draws denser than all of them are forgotten."""
-    control = np.linspace(1, 2, 100)[:, None]
-    weights = memorization._matching_weights(np.full((7, 1), 1.99), control)
-    assert weights.sum() == pytest.approx(1)
-    assert weights[80:].sum() == pytest.approx(1), "100 held-out images make strata of 20"
-    constant = memorization._matching_weights(np.full((7, 1), 0.5), np.ones((100, 1)))
-    np.testing.assert_allclose(constant, 0.01)
+    """Held-out images weigh as generated ones lie near; red if neighbours are looked for the other way round."""
+    holdout = np.arange(100)[:, None]
+    weights = memorization._matching_weights(np.array([[50.0], [50.4], [96.9]]), holdout)
+    expected = np.zeros(100)
+    expected[48:53] = 2 / 15
+    expected[95:100] = 1 / 15
+    np.testing.assert_allclose(weights, expected)
+    np.testing.assert_allclose(memorization._matching_weights(holdout, holdout[:3]), 1 / 3)
