@@ -128,7 +128,8 @@ def _ranked(
     """The k nearest of each row's candidates by direct float64 differences."""
     distances = np.empty((len(queries), k))
     indices = np.empty((len(queries), k), np.int64)
-    rows_at_once = max(1, 2**22 // (candidates.shape[1] * queries.shape[1]))
+    # As many as stay in a processor's cache.
+    rows_at_once = max(1, 2**18 // (candidates.shape[1] * queries.shape[1]))
     for start in range(0, len(queries), rows_at_once):
         rows = slice(start, start + rows_at_once)
         # Sorted by index first: the stable sort below then orders equal distances by index.

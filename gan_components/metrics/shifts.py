@@ -8,7 +8,8 @@ from scipy import ndimage
 from gan_components.metrics import neighbours
 
 _CANDIDATES = 32
-_BLOCK_NUMBERS = 2**24
+# As many as stay in a processor's cache.
+_BLOCK_NUMBERS = 2**18
 
 
 def nearest_shifted(
@@ -56,16 +57,25 @@ def nearest_shifted(
 def _at_best_shift(queries: np.ndarray, inner: np.ndarray, candidates: np.ndarray, reach: int) -> np.ndarray:
     """Distance of each query to each of its candidates, the least over all shifts: float32 ``[N, K]``."""
     _, height, width, _ = queries.shape
-    squares = np.full(candidates.shape, np.inf, np.float32)
-    rows = max(1, _BLOCK_NUMBERS // (candidates.shape[1] * inner.shape[1]))
+    offsets = list(itertools.product(range(2 * reach + 1), repeat=2))
+    squares = np.empty(candidates.shape)
+    rows = max(1, _BLOCK_NUMBERS // ((candidates.shape[1] + len(offsets)) * inner.shape[1]))
     for start in range(0, len(queries), rows):
         block = slice(start, start + rows)
-        targets = inner[candidates[block]].astype(np.float32)
-        for down, right in itertools.product(range(2 * reach + 1), repeat=2):
-            window = queries[block, down : down + height - 2 * reach, right : right + width - 2 * reach]
-            differences = targets - window.reshape(len(window), 1, -1).astype(np.float32)
-            np.minimum(squares[block], np.einsum("ijk,ijk->ij", differences, differences), out=squares[block])
-    return np.sqrt(squares)
+        targets = inner[candidates[block]].astype(np.float64)
+        windows = np.stack(
+            [
+                queries[block, down : down + height - 2 * reach, right : right + width - 2 * reach]
+                for down, right in offsets
+            ],
+            axis=1,
+        )
+        windows = windows.reshape(*windows.shape[:2], -1).astype(np.float64)
+        # |t - w|^2 as |t|^2 + |w|^2 - 2 t.w: of whole numbers exact in float64.
+        found = targets @ (-2 * windows).swapaxes(1, 2)
+        found += np.einsum("ijk,ijk->ij", windows, windows)[:, None]
+        squares[block] = found.min(axis=2) + np.einsum("ijk,ijk->ij", targets, targets)
+    return np.sqrt(squares).astype(np.float32)
 
 
 def _blurred(images: np.ndarray) -> np.ndarray:
