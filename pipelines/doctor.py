@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gan_components import processor
 from gan_components.errors import InputError
 from gan_components.training import cluster
 from pipelines.workspace import Workspace
@@ -126,18 +127,11 @@ def _devices() -> Finding:
     if accelerators:
         names = ", ".join(device.name.removeprefix("/physical_device:") for device in accelerators)
         return Finding("devices", "ok", f"{names}; several: set train.strategy to mirrored")
-    flags = _processor_flags()
-    if "amx_bf16" in flags:
+    if "amx_bf16" in processor.instructions():
         text = "no GPU; the processor multiplies bfloat16 matrices: train.precision mixed_bfloat16 is faster"
     else:
         text = "no GPU; without amx_bf16 train.precision float32 is the faster one"
     return Finding("devices", "ok", text)
-
-
-def _processor_flags() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split() for line in lines if line.startswith("flags")), [])
 
 
 def _infra_validation() -> Finding:

@@ -1,12 +1,16 @@
 """Exact nearest neighbours by Euclidean distance, in bounded memory."""
 
+import functools
 import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-# Rows of the two sides whose distances stand in memory at once (2048 x 8192 float32 are 64 MB), and the most
-# numbers that a tile of references may hold.
-_QUERY_TILE, _REFERENCE_TILE, _TILE_NUMBERS = 2048, 8192, 2**25
+from gan_components.metrics.scores import Bfloat16Scores, FloatScores, Scores, bfloat16_is_faster
+
+# Rows of the two sides whose scores stand in memory at once (4096 x 8192 float32 are 128 MB), the most
+# numbers that a tile of references may hold, and that are prepared of the queries.
+_QUERY_TILE, _REFERENCE_TILE, _TILE_NUMBERS, _QUERY_NUMBERS = 4096, 8192, 2**25, 2**25
 _SPARE = 8
 # More than so many scores of a row that need a closer look are looked at by partition.
 _MOST_BELOW = 1024
@@ -20,7 +24,8 @@ def nearest(
     Distances expanded as ``|q|^2 + |r|^2 - 2 q.r`` run at the speed of a matrix product but lose the small
     ones: in float32, exact copies of 0..255 images come out up to 5.7 apart. Here the expansion, centred,
     only proposes k + 8 candidates, which direct float64 differences then rank. Where the rounding error's
-    bound says that a row outside the candidates might belong inside, the row is done again in float64.
+    bound says that a row outside the candidates might belong inside, the row is done again more precisely:
+    in bfloat16 (uint8 rows, where the processor is faster with it), float32, float64.
 
     Args:
         queries: ``[N, ...]``, any real dtype; trailing axes are flattened.
@@ -36,16 +41,17 @@ def nearest(
     available = len(references) - exclude_self
     if available < k:
         raise ValueError(f"{k} neighbours were asked for among {available} references")
-    # Both sides are moved by the same rounded centre, which changes no distance.
-    precision = np.result_type(queries, references, np.float32)
-    centre = references.mean(axis=0, dtype=np.float64).astype(precision)
+    kinds = _kinds(queries, references)
     distances = np.empty((len(queries), k))
     indices = np.empty((len(queries), k), np.int64)
-    for start in range(0, len(queries), _QUERY_TILE):
-        rows = np.arange(start, min(start + _QUERY_TILE, len(queries)))
-        for dtype in (np.float32, np.float64):
-            selves = rows if exclude_self else None
-            candidates, floor = _candidates(queries[rows], references, centre, k + _SPARE, dtype, selves)
+    rows_at_once = max(1, _QUERY_NUMBERS // max(1, queries.shape[1]))
+    for start in range(0, len(queries), rows_at_once):
+        rows = np.arange(start, min(start + rows_at_once, len(queries)))
+        for kind in kinds:
+            tiles = np.split(rows, range(_QUERY_TILE, len(rows), _QUERY_TILE))
+            scorings = [kind(queries[tile]) for tile in tiles]
+            selves = tiles if exclude_self else None
+            candidates, floor = _candidates(scorings, references, k + _SPARE, selves)
             found = _ranked(queries[rows], references, candidates, k)
             distances[rows], indices[rows] = found
             rows = rows[found[0][:, -1] ** 2 > floor]
@@ -54,52 +60,71 @@ def nearest(
     return distances, indices
 
 
-def _candidates(
-    queries: np.ndarray,
-    references: np.ndarray,
-    centre: np.ndarray,
-    count: int,
-    dtype: type[np.floating],
-    selves: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices ``[n, count]`` of the apparently nearest rows, and what all other rows' squared distances exceed.
-
-    Rows of which there are not enough are filled up with index -1.
-    """
-    queries = (queries - centre).astype(dtype)
-    # |q|^2 is the same for the whole row and decides nothing; one product gives |r|^2 - 2 q.r.
-    factors = np.concatenate([-2 * queries, np.ones((len(queries), 1), dtype)], axis=1)
-    best = np.full((len(queries), count), np.inf, dtype)
-    indices = np.full((len(queries), count), -1)
+def _kinds(queries: np.ndarray, references: np.ndarray) -> list[Callable[[np.ndarray], Scores]]:
+    """The kinds of scores, the most precise last; each takes queries."""
+    # Both sides are moved by the same rounded centre, which changes no distance.
+    whole = queries.dtype == references.dtype == np.uint8
+    centre = references.mean(axis=0, dtype=np.float64)
+    precision = np.result_type(queries, references, np.float32)
+    centre = (np.rint(centre) if whole else centre).astype(precision)
     largest = 0.0
-    tile_rows = max(1, min(_REFERENCE_TILE, _TILE_NUMBERS // max(1, references.shape[1])))
-    # A small tile first: what it finds spares most of the numbers of the others a closer look.
-    starts = [0, *range(max(1, tile_rows // 8), len(references), tile_rows)]
-    for start, end in itertools.pairwise([*starts, len(references)]):
-        tile = np.empty((end - start, references.shape[1] + 1), dtype)
-        np.subtract(references[start:end], centre, out=tile[:, :-1], casting="unsafe")
-        tile[:, -1] = np.einsum("ij,ij->i", tile[:, :-1], tile[:, :-1])
-        largest = max(largest, float(tile[:, -1].max()))
-        scores = factors @ tile.T
-        if selves is not None:
-            inside = (start <= selves) & (selves < start + len(tile))
-            scores[np.flatnonzero(inside), selves[inside] - start] = np.inf
-        picked = _below(scores, best.max(axis=1), count)
-        merged = np.concatenate([best, np.take_along_axis(scores, picked, axis=1)], axis=1)
-        merged[:, count:][picked < 0] = np.inf
-        owners = np.concatenate([indices, picked + start], axis=1)
-        kept = _smallest(merged, count)
-        best, indices = (np.take_along_axis(all_, kept, axis=1) for all_ in (merged, owners))
-    indices[~np.isfinite(best)] = -1
-    lengths = np.einsum("ij,ij->i", queries, queries, dtype=np.float64)
-    # The error of a dot product is at most d units of rounding times |q||r| (Higham 2002, section 3.1); the
-    # squares and the centring, rounded once more, cost a few more.
-    unit = (queries.shape[1] + 8) * np.finfo(dtype).eps / 2
-    error = unit * (2 * np.sqrt(lengths * largest) + largest + lengths)
-    return indices, best.max(axis=1).astype(np.float64) + lengths - error
+    for start, end in _tiles(references):
+        tile = references[start:end] - centre
+        largest = max(largest, float(np.einsum("ij,ij->i", tile, tile, dtype=np.float64).max()))
+    kinds: list[Callable[[np.ndarray], Scores]] = [
+        functools.partial(FloatScores, centre=centre, largest=largest, dtype=dtype)
+        for dtype in (np.float32, np.float64)
+    ]
+    if whole and bfloat16_is_faster(references.shape[1]):
+        kinds.insert(0, functools.partial(Bfloat16Scores, centre=centre, largest=largest))
+    return kinds
 
 
-def _below(scores: np.ndarray, limits: np.ndarray, count: int) -> np.ndarray:
+def _tiles(references: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where tiles of the references begin and end.
+
+    A small tile first: what it finds spares most of the numbers of the others a closer look.
+    """
+    rows = max(1, min(_REFERENCE_TILE, _TILE_NUMBERS // max(1, references.shape[1])))
+    starts = [0, *range(max(1, rows // 8), len(references), rows)]
+    return itertools.pairwise([*starts, len(references)])
+
+
+def _candidates(
+    scorings: list[Scores], references: np.ndarray, count: int, selves: list[np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices ``[n, count]`` of the apparently nearest references, and what all others' squared distances exceed.
+
+    Queries of which there are not enough are filled up with index -1.
+
+    Args:
+        scorings: of tiles of the n queries.
+        references: ``[M, d]``.
+        count: candidates of each query.
+        selves: which references the queries of each tile are, to be left out; None: none of them.
+    """
+    found = [(np.full((len(one), count), one.farthest), np.full((len(one), count), -1)) for one in scorings]
+    for start, end in _tiles(references):
+        prepared = scorings[0].prepared(references[start:end])
+        for number, (scoring, (best, indices)) in enumerate(zip(scorings, found, strict=True)):
+            scores = scoring.of(prepared)
+            if selves is not None:
+                inside = (start <= selves[number]) & (selves[number] < end)
+                scores = scores.copy()
+                scores[np.flatnonzero(inside), selves[number][inside] - start] = scoring.farthest
+            picked = _below(scores, best.max(axis=1), scoring.farthest, count)
+            merged = np.concatenate([best, np.take_along_axis(scores, picked, axis=1)], axis=1)
+            merged[:, count:][picked < 0] = scoring.farthest
+            owners = np.concatenate([indices, picked + start], axis=1)
+            kept = _smallest(merged, count)
+            best[:], indices[:] = (np.take_along_axis(all_, kept, axis=1) for all_ in (merged, owners))
+    for scoring, (best, indices) in zip(scorings, found, strict=True):
+        indices[best == scoring.farthest] = -1
+    floors = [scoring.floor(best.max(axis=1)) for scoring, (best, _) in zip(scorings, found, strict=True)]
+    return np.concatenate([indices for _, indices in found]), np.concatenate(floors)
+
+
+def _below(scores: np.ndarray, limits: np.ndarray, farthest: np.generic, count: int) -> np.ndarray:
     """Columns of each row that may be among its `count` smallest of all tiles; -1 where a row has fewer of them.
 
     Once a tile has been seen, few scores are below a row's limit, the largest of its best so far: to find these is
@@ -107,7 +132,7 @@ def _below(scores: np.ndarray, limits: np.ndarray, count: int) -> np.ndarray:
     """
     if scores.shape[1] <= count:
         return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-    if np.isinf(limits).any():
+    if (limits == farthest).any():
         return _smallest(scores, count)
     rows, columns = np.divmod(np.flatnonzero(scores < limits[:, None]), scores.shape[1])
     per_row = np.bincount(rows, minlength=len(scores))
