@@ -152,7 +152,9 @@ def main() -> None:
             claim("honest ones that fail by 250 held-out images", share("few", "FAIL"), "share", "<= 0.05"),
             claim("honest ones that are UNDECIDED by these", share("few", "UNDECIDED"), "share", ">= 0.95"),
             claim("collapsed generators that pass", share("collapsed", "PASS"), "share", ">= 0.95"),
-            claim("largest coverage of a collapsed one", float(np.max(coverages)), "share", f"<= {coverage_bound}"),
+            claim(
+                "largest coverage of a collapsed one", float(np.max(coverages)), "share", f"<= {coverage_bound}"
+            ),
         ],
         generators=arguments.generators,
         verdicts={name: dict(counts) for name, counts in verdicts.items()},
