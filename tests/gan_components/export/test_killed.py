@@ -58,20 +58,31 @@ class Exporter:
 def test_killed_at_fifty_moments(tmp_path):
     """Red if a version is copied in place, or a step does not look for its former try's work."""
     tiny.save(tmp_path / "generator", num_classes=3)
-    for name in ["whole", "again", *(f"killed{i}" for i in range(KILLS))]:
+
+    def train(name: str) -> None:
         model = tiny.trained_model(tmp_path / "artifacts" / name, "one", tmp_path / "generator")
         tiny.evaluation(tmp_path / "artifacts" / name, model)
+
+    train("whole")
+    train("again")
     moments = random.Random(0)  # noqa: S311 (no secret)
-    died = 0
+    died = tries = 0
     with Exporter(tmp_path) as exporter:
         assert exporter.export("whole")[0] == 0  # makes the database
         code, seconds = exporter.export("again")
         assert code == 0
         with Poller(tmp_path / "serving", tmp_path / "serving" / "whole" / "1") as poller:
-            for i in range(KILLS):
-                name = f"killed{i}"
-                code, _ = exporter.export(name, kill_after_seconds=moments.uniform(0.0, seconds))
-                died += code == -signal.SIGKILL
+            while died < KILLS:
+                name = f"killed{tries}"
+                train(name)
+                tries += 1
+                code, spent = exporter.export(name, kill_after_seconds=moments.uniform(0.0, seconds))
+                if code == -signal.SIGKILL:
+                    died += 1
+                else:
+                    # It ended first: the machine is faster than it was.
+                    assert code == 0
+                    seconds = min(seconds, spent)
                 assert exporter.export(name)[0] == 0
                 uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
                 found = state(Destination(name, tmp_path / "serving", tmp_path, uri))
@@ -83,5 +94,4 @@ def test_killed_at_fifty_moments(tmp_path):
                 }
                 assert hidden <= {".push.lock", ".highest-version"}
     assert poller.result["broken"] == []
-    assert poller.result["num_seen"] == KILLS + 2
-    assert died > KILLS * 0.8
+    assert poller.result["num_seen"] == tries + 2
