@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gan_components import processor
+
 _HERE = Path(__file__).parent
 _LOAD_AT_START = round(os.getloadavg()[0], 2)
-_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def machine() -> dict[str, Any]:
@@ -22,10 +24,9 @@ def machine() -> dict[str, Any]:
 
     ``load_average_at_start`` is of the minute before: numbers from a busy machine say so themselves.
     """
-    model, flags = _cpuinfo()
     return {
-        "processor": model,
-        "instructions": [flag for flag in _CPU_FLAGS if flag in flags],
+        "processor": _processor(),
+        "instructions": [name for name in _INSTRUCTIONS if name in processor.instructions()],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average_at_start": _LOAD_AT_START,
         "python": platform.python_version(),
@@ -148,12 +149,8 @@ class Contender:
         return json.loads(answer)
 
 
-def _cpuinfo() -> tuple[str, set[str]]:
+def _processor() -> str:
     path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return platform.processor() or platform.machine(), set()
-    fields: dict[str, str] = {}
-    for line in path.read_text().splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip(), value.strip())
-    return fields.get("model name", platform.machine()), set(fields.get("flags", "").split())
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

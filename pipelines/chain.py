@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from pydantic import JsonValue
-
 from gan_components.artifacts import (
     Artifact,
     Evaluation,
@@ -28,53 +26,16 @@ from gan_components.errors import ArtifactError, InputError
 from gan_components.evaluation import config as evaluation
 from gan_components.evaluation import gate
 from gan_components.export import promotions
-from gan_components.export.destination import Destination
 from gan_components.fingerprints import Recipe
-from pipelines import champion, drift, workers
+from pipelines import champion, drift, remote_data, workers
 from pipelines.config import PipelineConfig
 from pipelines.outcome import Outcome, Request, Stage, Step
-from pipelines.recipes import local_data, recipe_of, record_of
+from pipelines.recipes import KINDS, recipe_of
 from pipelines.records import RunRecord
 from pipelines.tracking import StageRun, Tracker
 from pipelines.workspace import Workspace
 
-KINDS: dict[Stage, type[Artifact]] = {
-    "ingest": Examples,
-    "train": TrainedModel,
-    "evaluate": Evaluation,
-    "export": PushedModel,
-}
-
 _log = logging.getLogger(__name__)
-
-
-def plan(config: PipelineConfig, workspace: Workspace, request: Request) -> list[Step]:
-    """What a :class:`Run` would do and why, without running anything or importing TensorFlow.
-
-    Images that lie in an object store are copied to the root's cache all the same: their copies' times tell.
-    """
-    evaluation.require_usable_weights(config.evaluate.features, request.weights)
-    record = record_of(request, config, workspace)
-    data = local_data(request, config, workspace, record, no_progress)
-    request = replace(request, data=data.path)
-    steps: list[Step] = []
-    made: dict[Stage, Artifact] = {}
-    for stage in request.stages:
-        waiting = [step.stage for step in steps if step.status != "hit"]
-        if waiting:
-            steps.append(Step(stage, "depends", f"on what {waiting[0]} will give"))
-            continue
-        with data.errors_name_it():
-            recipe = recipe_of(stage, made, config, request, record)
-        artifact, reason = workspace.find(KINDS[stage], recipe, verify=request.verify)
-        if stage == "export" and (served := champion.promotion_of(made["train"], config, workspace)):
-            steps.append(Step(stage, "hit", _already(served), artifact.directory if artifact else None))
-        elif artifact and request.force != stage:
-            made[stage] = artifact
-            steps.append(Step(stage, "hit", reason, artifact.directory))
-        else:
-            steps.append(Step(stage, "miss", "forced" if artifact else reason))
-    return steps
 
 
 @dataclass
@@ -116,9 +77,9 @@ class Run:
         if self.request.last == "export":
             self._update_mirror()
         directory = self.workspace.run_directory(self.outcome.run_id)
-        record = record_of(self.request, self.config, self.workspace)
+        record = RunRecord.of(self.request, self.config, self.workspace)
         self.tracker = Tracker(
-            self._destination(),
+            self.workspace.destination(self.config.name),
             run_name=self.outcome.run_id,
             parent_run_id=record.mlflow_run_id if record else None,
         )
@@ -127,7 +88,13 @@ class Run:
                 began = time.monotonic()
                 try:
                     if stage == "ingest":
-                        data = local_data(self.request, self.config, self.workspace, record, self.progress)
+                        data = remote_data.localize(
+                            self.request.data,
+                            self.config.ingest,
+                            self.workspace,
+                            refresh=record is None,
+                            progress=self.progress,
+                        )
                         self.request = replace(self.request, data=data.path)
                     with data.errors_name_it():
                         recipe = recipe_of(stage, self.made, self.config, self.request, record)
@@ -154,7 +121,7 @@ class Run:
         if self.workspace.serving_address:
             from gan_components.export import serving_mirror
 
-            serving_mirror.update(self._destination())
+            serving_mirror.update(self.workspace.destination(self.config.name))
 
     def _stage(self, stage: Stage, recipe: Recipe) -> None:
         if stage == "export":
@@ -250,18 +217,19 @@ class Run:
         with promotions.lock(self.workspace.root, self.config.name):
             artifact, reason = self.workspace.find(PushedModel, recipe, verify=self.request.verify)
             served = champion.promotion_of(self._model, self.config, self.workspace)
-            if artifact or served:
+            pushed = artifact or served
+            if pushed:
                 # Also with --force: only `promote` moves a generator that was pushed before.
                 self.tracker.skipped(recipe)
-                why = _already(served) if served else reason
+                why = champion.pushed_before(served) if served else reason
                 self._done(Step("export", "hit", why, artifact.directory if artifact else None))
                 self.outcome.verdict = "unchanged"
             elif not self._decide(self._bless()):
                 return
             else:
-                artifact = cast(PushedModel, self._execute(recipe, reason, lambda run: self._push(recipe, run)))
+                pushed = cast(PushedModel, self._execute(recipe, reason, lambda run: self._push(recipe, run)))
                 self.outcome.verdict = "pushed"
-            self.outcome.pushed = self._where(artifact, served)
+            self.outcome.pushed = champion.where(self.workspace, self.config.name, pushed)
 
     def _push(self, recipe: Recipe, stage_run: StageRun) -> PushedModel:
         from gan_components.export.stage import export
@@ -270,7 +238,7 @@ class Run:
             self._model,
             self._evaluation,
             self.config.export,
-            destination=self._destination(stage_run.run_id),
+            destination=self.workspace.destination(self.config.name, stage_run.run_id),
             blessing=self.outcome.blessing or {},
             **self._given(recipe),
         )
@@ -294,7 +262,7 @@ class Run:
 
         root, name = self.workspace.root, self.config.name
         # A run that died between the alias and the log is put right first.
-        production.settle(self._destination())
+        production.settle(self.workspace.destination(name))
         version = registry.champion(self.workspace.tracking_uri, name)
         primary = self.outcome.metrics[gate.primary_metric(self._evaluation)]
         trained = champion.trained(version, self.config, self.workspace) if version else None
@@ -317,30 +285,6 @@ class Run:
                 _log.info("evaluating the champion, to compare with it")
             return found or self._evaluate(model, recipe)
 
-    def _where(self, artifact: PushedModel | None, served: promotions.Promotion | None) -> dict[str, JsonValue]:
-        """Where the generator is served: from the record of its push, or from the promotion log."""
-        if artifact:
-            where = {key: artifact.properties[key] for key in ("version", "path", "registry_version")}
-        elif served:
-            path = self.workspace.serving_root / self.config.name / str(served.to_version)
-            where = {"version": served.to_version, "path": str(path), "registry_version": served.registry_version}
-        else:
-            raise ValueError("neither a push nor a promotion is given")
-        if self.workspace.serving_address:
-            where["address"] = f"{self.workspace.serving_address}/{self.config.name}/{where['version']}"
-        return where
-
-    def _destination(self, mlflow_run_id: str | None = None) -> Destination:
-        return Destination(
-            model_name=self.config.name,
-            serving_root=self.workspace.serving_root,
-            root=self.workspace.root,
-            tracking_uri=self.workspace.tracking_uri,
-            mlflow_run_id=mlflow_run_id,
-            serving_address=self.workspace.serving_address,
-            server=self.workspace.server,
-        )
-
     @property
     def _examples(self) -> Examples:
         return cast(Examples, self.made["ingest"])
@@ -356,7 +300,3 @@ class Run:
     def _done(self, step: Step) -> None:
         self.outcome.steps.append(step)
         self.on_step(step)
-
-
-def _already(served: promotions.Promotion) -> str:
-    return f"this generator already stands in the promotion log as version {served.to_version}"

@@ -19,6 +19,7 @@ from gan_components.training.cluster import is_chief
 from pipelines import (
     chain,
     config,
+    planning,
     production_commands,
     sample_command,
     schedule_command,
@@ -145,7 +146,7 @@ def plan(
     try:
         settings = config.load(name, overrides or ())
         request = Request(data, until, only, force, run_id, verify, weights)
-        steps = chain.plan(settings, workspace_at(root, serving_root), request)
+        steps = planning.plan(settings, workspace_at(root, serving_root), request)
     except (InputError, ArtifactError, OSError) as error:
         terminal.say(error)
         if as_json:

@@ -8,7 +8,6 @@ from rich.markup import escape
 
 from gan_components.errors import InputError
 from gan_components.export import promotions
-from gan_components.export.destination import Destination
 from pipelines import gc as collection
 from pipelines import terminal
 from pipelines.options import Json, Root, ServingRoot, workspace_at
@@ -102,14 +101,7 @@ def _move(model: str, version: str, why: str, root: Path, serving_root: str | No
         from gan_components.export import production, registry
 
         workspace = workspace_at(root, serving_root)
-        destination = Destination(
-            model_name=model,
-            serving_root=workspace.serving_root,
-            root=workspace.root,
-            tracking_uri=workspace.tracking_uri,
-            serving_address=workspace.serving_address,
-            server=workspace.server,
-        )
+        destination = workspace.destination(model)
         workspace.require_registry()
         number = version
         if not version.isdecimal():

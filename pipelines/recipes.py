@@ -2,35 +2,22 @@
 
 from typing import Any
 
-from gan_components.artifacts import Progress
+from gan_components.artifacts import Artifact, Evaluation, Examples, PushedModel, TrainedModel
 from gan_components.evaluation import config as evaluation
 from gan_components.export import config as exporting
 from gan_components.fingerprints import Recipe
 from gan_components.ingestion import config as ingestion
 from gan_components.training import config as training
-from pipelines import remote_data
 from pipelines.config import PipelineConfig
 from pipelines.outcome import Request, Stage
 from pipelines.records import RunRecord
-from pipelines.workspace import Workspace
 
-
-def record_of(request: Request, config: PipelineConfig, workspace: Workspace) -> RunRecord | None:
-    """What the tasks of one scheduled run share, once the first of them wrote it down."""
-    if request.run_id is None:
-        return None
-    return RunRecord.read(workspace.run_directory(request.run_id), config)
-
-
-def local_data(
-    request: Request,
-    config: PipelineConfig,
-    workspace: Workspace,
-    record: RunRecord | None,
-    progress: Progress,
-) -> remote_data.LocalData:
-    """The data on this machine; every task of one scheduled run takes them as the first one copied them."""
-    return remote_data.localize(request.data, config.ingest, workspace, refresh=record is None, progress=progress)
+KINDS: dict[Stage, type[Artifact]] = {
+    "ingest": Examples,
+    "train": TrainedModel,
+    "evaluate": Evaluation,
+    "export": PushedModel,
+}
 
 
 def recipe_of(

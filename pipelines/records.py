@@ -15,7 +15,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from gan_components.artifacts import write_atomically
 from gan_components.errors import ArtifactError, ConfigError
 from pipelines.config import PipelineConfig
-from pipelines.outcome import Outcome
+from pipelines.outcome import Outcome, Request
+from pipelines.workspace import Workspace
 
 _FILE, _SUMMARY = "run.json", "summary.json"
 
@@ -36,6 +37,11 @@ class RunRecord(BaseModel, frozen=True, strict=True, extra="forbid"):
     @classmethod
     def begin(cls, config: PipelineConfig, source: str) -> Self:
         return cls(config=_settings(config), source=source)
+
+    @classmethod
+    def of(cls, request: Request, config: PipelineConfig, workspace: Workspace) -> Self | None:
+        """What the tasks of one scheduled run share, once the first of them wrote it down; see :meth:`read`."""
+        return cls.read(workspace.run_directory(request.run_id), config) if request.run_id else None
 
     @classmethod
     def read(cls, directory: Path, config: PipelineConfig) -> Self | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gan_components.artifacts import Progress
+from gan_components.artifacts import Progress, no_progress
 from gan_components.errors import InputError
 from gan_components.fingerprints import digest_json
 from gan_components.ingestion import spans
@@ -39,7 +39,12 @@ class LocalData:
 
 
 def localize(
-    data: str | None, config: IngestConfig, workspace: Workspace, *, refresh: bool, progress: Progress
+    data: str | None,
+    config: IngestConfig,
+    workspace: Workspace,
+    *,
+    refresh: bool,
+    progress: Progress = no_progress,
 ) -> LocalData:
     """Copies what is new at an address to this machine; any other `data` stays as it is.
 

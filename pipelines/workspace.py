@@ -12,6 +12,7 @@ from typing import TypeVar
 from gan_components import locks, object_store
 from gan_components.artifacts import MANIFEST, Artifact, Manifest
 from gan_components.errors import ArtifactError, InputError
+from gan_components.export.destination import Destination
 from gan_components.fingerprints import Recipe
 
 _MIN_FREE_BYTES = 512 * 2**20
@@ -88,6 +89,18 @@ class Workspace:
         database = self.root / "mlflow.db"
         if self.tracking_uri == f"sqlite:///{database}" and not database.exists():
             raise InputError(f"there is no registry below {self.root}; check --root or MLFLOW_TRACKING_URI")
+
+    def destination(self, model_name: str, mlflow_run_id: str | None = None) -> Destination:
+        """Where a generator of this root goes."""
+        return Destination(
+            model_name=model_name,
+            serving_root=self.serving_root,
+            root=self.root,
+            tracking_uri=self.tracking_uri,
+            mlflow_run_id=mlflow_run_id,
+            serving_address=self.serving_address,
+            server=self.server,
+        )
 
     def artifact_path(self, recipe: Recipe) -> Path:
         return self.root / "artifacts" / recipe.stage / recipe.fingerprint

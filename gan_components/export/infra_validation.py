@@ -180,7 +180,7 @@ def _requests(
         requests.append(Request("mixed", "mixed", golden | own))
     asked = {request.signature for request in requests}
     requests += [
-        Request(name, name, metagraph.example_inputs(signature, _ROWS))
+        Request(f"example of {name}", name, metagraph.example_inputs(signature, _ROWS))
         for name, signature in signatures.items()
         if name not in asked
     ]

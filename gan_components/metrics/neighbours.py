@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import tensorflow as tf
 
 from gan_components.metrics.scores import Bfloat16Scores, FloatScores, Scores, bfloat16_is_faster
 
@@ -48,13 +49,18 @@ def nearest(
     for start in range(0, len(queries), rows_at_once):
         rows = np.arange(start, min(start + rows_at_once, len(queries)))
         for kind in kinds:
-            tiles = np.split(rows, range(_QUERY_TILE, len(rows), _QUERY_TILE))
-            scorings = [kind(queries[tile]) for tile in tiles]
-            selves = tiles if exclude_self else None
-            candidates, floor = _candidates(scorings, references, k + _SPARE, selves)
-            found = _ranked(queries[rows], references, candidates, k)
-            distances[rows], indices[rows] = found
-            rows = rows[found[0][:, -1] ** 2 > floor]
+            tiles = [
+                _Candidates(kind(queries[own]), k + _SPARE, own if exclude_self else None)
+                for own in np.split(rows, range(_QUERY_TILE, len(rows), _QUERY_TILE))
+            ]
+            for first, end in _tiles(references):
+                prepared = tiles[0].scoring.prepared(references[first:end])
+                for tile in tiles:
+                    tile.see(prepared, first, end)
+            candidates = np.concatenate([tile.indices for tile in tiles])
+            distances[rows], indices[rows] = _ranked(queries[rows], references, candidates, k)
+            floor = np.concatenate([tile.floor() for tile in tiles])
+            rows = rows[distances[rows, -1] ** 2 > floor]
             if not len(rows):
                 break
     return distances, indices
@@ -62,10 +68,10 @@ def nearest(
 
 def _kinds(queries: np.ndarray, references: np.ndarray) -> list[Callable[[np.ndarray], Scores]]:
     """The kinds of scores, the most precise last; each takes queries."""
-    # Both sides are moved by the same rounded centre, which changes no distance.
     whole = queries.dtype == references.dtype == np.uint8
-    centre = references.mean(axis=0, dtype=np.float64)
     precision = np.result_type(queries, references, np.float32)
+    # Both sides are moved by the same rounded centre, which changes no distance.
+    centre = references.mean(axis=0, dtype=np.float64)
     centre = (np.rint(centre) if whole else centre).astype(precision)
     largest = 0.0
     for start, end in _tiles(references):
@@ -90,38 +96,45 @@ def _tiles(references: np.ndarray) -> Iterator[tuple[int, int]]:
     return itertools.pairwise([*starts, len(references)])
 
 
-def _candidates(
-    scorings: list[Scores], references: np.ndarray, count: int, selves: list[np.ndarray] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices ``[n, count]`` of the apparently nearest references, and what all others' squared distances exceed.
+class _Candidates:
+    """The apparently nearest references of a tile of queries, so far.
 
-    Queries of which there are not enough are filled up with index -1.
-
-    Args:
-        scorings: of tiles of the n queries.
-        references: ``[M, d]``.
-        count: candidates of each query.
-        selves: which references the queries of each tile are, to be left out; None: none of them.
+    Attributes:
+        scoring: of the n queries.
+        indices: ``[n, count]``; -1 where a query was shown fewer references.
     """
-    found = [(np.full((len(one), count), one.farthest), np.full((len(one), count), -1)) for one in scorings]
-    for start, end in _tiles(references):
-        prepared = scorings[0].prepared(references[start:end])
-        for number, (scoring, (best, indices)) in enumerate(zip(scorings, found, strict=True)):
-            scores = scoring.of(prepared)
-            if selves is not None:
-                inside = (start <= selves[number]) & (selves[number] < end)
-                scores = scores.copy()
-                scores[np.flatnonzero(inside), selves[number][inside] - start] = scoring.farthest
-            picked = _below(scores, best.max(axis=1), scoring.farthest, count)
-            merged = np.concatenate([best, np.take_along_axis(scores, picked, axis=1)], axis=1)
-            merged[:, count:][picked < 0] = scoring.farthest
-            owners = np.concatenate([indices, picked + start], axis=1)
-            kept = _smallest(merged, count)
-            best[:], indices[:] = (np.take_along_axis(all_, kept, axis=1) for all_ in (merged, owners))
-    for scoring, (best, indices) in zip(scorings, found, strict=True):
-        indices[best == scoring.farthest] = -1
-    floors = [scoring.floor(best.max(axis=1)) for scoring, (best, _) in zip(scorings, found, strict=True)]
-    return np.concatenate([indices for _, indices in found]), np.concatenate(floors)
+
+    def __init__(self, scoring: Scores, count: int, own: np.ndarray | None) -> None:
+        """Begins with none.
+
+        Args:
+            scoring: of the n queries.
+            count: candidates of each query.
+            own: the reference ``[n]`` that each query is itself, to be left out; None: they are none.
+        """
+        self.scoring, self._own = scoring, own
+        self._scores = np.full((len(scoring), count), scoring.farthest)
+        self.indices = np.full((len(scoring), count), -1)
+
+    def see(self, prepared: np.ndarray | tf.Tensor, start: int, end: int) -> None:
+        """Takes in what is near of the references from `start` to `end`."""
+        count, farthest = self.indices.shape[1], self.scoring.farthest
+        scores = self.scoring.of(prepared)
+        if self._own is not None and (inside := (start <= self._own) & (self._own < end)).any():
+            scores = scores.copy()
+            scores[np.flatnonzero(inside), self._own[inside] - start] = farthest
+        picked = _below(scores, self._scores.max(axis=1), farthest, count)
+        found = np.take_along_axis(scores, picked, axis=1)
+        found[picked < 0] = farthest
+        all_scores = np.concatenate([self._scores, found], axis=1)
+        all_indices = np.concatenate([self.indices, np.where(found == farthest, -1, picked + start)], axis=1)
+        kept = _smallest(all_scores, count)
+        self._scores = np.take_along_axis(all_scores, kept, axis=1)
+        self.indices = np.take_along_axis(all_indices, kept, axis=1)
+
+    def floor(self) -> np.ndarray:
+        """What the squared distances of all other references are not below: float64 ``[n]``."""
+        return self.scoring.floor(self._scores.max(axis=1))
 
 
 def _below(scores: np.ndarray, limits: np.ndarray, farthest: np.generic, count: int) -> np.ndarray:

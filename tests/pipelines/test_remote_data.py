@@ -10,7 +10,7 @@ import pytest
 
 from gan_components.artifacts import no_progress
 from gan_components.errors import InputError
-from pipelines import chain, config, remote_data
+from pipelines import chain, config, planning, remote_data
 from pipelines.outcome import Outcome, Request
 from pipelines.workspace import Workspace
 from tests.gan_components.ingestion.folders import fill
@@ -50,7 +50,7 @@ def localize(data, workspace, *settings: str) -> remote_data.LocalData:
 
 
 def planned(data: str, workspace, **flags) -> tuple[str, str]:
-    (step,) = chain.plan(config.load("folder", SETTINGS), workspace, Request(data, "ingest", **flags))
+    (step,) = planning.plan(config.load("folder", SETTINGS), workspace, Request(data, "ingest", **flags))
     return step.status, step.reason
 
 
@@ -146,7 +146,7 @@ def test_only_the_wanted_spans_are_copied(upload, workspace, spans, copied):
     assert sorted(path.name for path in workspace.cache.glob("objects/*/files/*")) == copied
     assert mirrored.startswith(str(workspace.cache))
     section = config.load("folder", [*SETTINGS, f"ingest.spans={spans}"])
-    (step,) = chain.plan(section, workspace, Request("memory://bucket/data/{SPAN}/images/", "ingest"))
+    (step,) = planning.plan(section, workspace, Request("memory://bucket/data/{SPAN}/images/", "ingest"))
     assert step.status == "miss"
 
 
