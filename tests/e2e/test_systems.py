@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from gan_components.generators import Generator
+from gan_components.ingestion import digits
 from tests.commandline import call
 
 COMMON = [
@@ -60,3 +62,22 @@ def test_the_served_generator_is_a_function_of_its_latents(run):
     np.testing.assert_array_equal(again, first)
     assert served.description.num_domains == (2 if name == "cogan" else 1)
     assert ("truncated" in served._signatures) == ("mixed" in served._signatures) == (name == "stylegan")
+
+
+@pytest.mark.long
+def test_pairs_of_two_folders_are_trained_on(tmp_path):
+    """Red if what ingestion makes of two folders is not what a system of two domains takes."""
+    pictures, _ = digits.read()
+    for domain, images in (("first", pictures), ("second", pictures[:, :, ::-1])):
+        (tmp_path / "pairs" / domain).mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / "pairs" / domain / f"{number}.png")
+    ingest = ["ingest.source=image_folder", "ingest.second_domain=folder", "ingest.labels=null"]
+    sets = [*COMMON, *SYSTEMS["cogan"], *ingest]
+    result = call("run", "cogan", "--data", str(tmp_path / "pairs"), root=tmp_path / "root", sets=sets)
+    assert result.code == 0, result.stderr
+    assert "pixel_agreement" not in result.document["metrics"]
+    served = Generator.load(Path(str(result.document["pushed"]["path"])))
+    first, second = served.pairs(np.arange(4))
+    assert first.shape == second.shape == (4, 28, 28, 1)
+    assert (first != second).any()
