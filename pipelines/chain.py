@@ -103,7 +103,8 @@ class Run:
                             record.write(directory)
                         self._stage(stage, recipe)
                 except BaseException as error:
-                    text = str(error) or type(error).__name__
+                    stopped = isinstance(error, SystemExit | KeyboardInterrupt)
+                    text = "stopped by a signal" if stopped else str(error) or type(error).__name__
                     self._done(Step(stage, "failed", text, None, time.monotonic() - began))
                     raise
                 if self.outcome.verdict == "blocked":

@@ -97,7 +97,8 @@ def test_killed_and_still_the_same_generator(tmp_path):
 def test_sigterm_saves_a_checkpoint_that_other_settings_may_take_over(tmp_path):
     """Red if the handler is left out: the process would die at once, with nothing saved.
 
-    Red too if the work of other settings is resumed unasked, or taken over without a word in the manifest.
+    Red too if the stage's reason is a number, or the work of other settings is resumed unasked, or taken over
+    without a word in the manifest.
     """
     root = tmp_path / "root"
     sets = [*QUICK, "train.num_steps=100000", "train.checkpoint_interval_steps=100000"]
@@ -117,7 +118,9 @@ def test_sigterm_saves_a_checkpoint_that_other_settings_may_take_over(tmp_path):
             break
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 143, [*said, stderr]
-    assert json.loads(stdout)["verdict"] == "failed"
+    summary = json.loads(stdout)
+    assert summary["verdict"] == "failed"
+    assert summary["stages"][-1]["reason"] == "stopped by a signal"
     (checkpoint,) = root.glob("artifacts/train/.work-*/checkpoints/step-*")
     work = checkpoint.parents[1]
     steps = int(checkpoint.name.removeprefix("step-"))

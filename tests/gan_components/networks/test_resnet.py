@@ -262,3 +262,17 @@ def test_what_it_cannot_do_is_refused():
     config = Resnet(base_channels=10, expansion=2, group_channels=16)
     with pytest.raises(ConfigError, match="set group_channels to a divisor"):
         resnet.generator(config, image_shape=(28, 28, 1), latent_dim=4, num_classes=0, seed=0)
+
+
+def test_the_output_saturates_but_never_stops_learning():
+    """Red without the tanh (images of a hundred times the range) or without its leak (no gradient)."""
+    generator, _ = _pair(8, 1, 0)
+    image = next(layer for layer in generator.layers if layer.name == "images")
+    x = tf.constant([-100.0, -1.0, 0.0, 1.0, 100.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = image(x)
+    np.testing.assert_allclose(y, 0.99 * np.tanh(x) + 0.01 * x, rtol=1e-6)
+    slopes = tape.gradient(y, x).numpy()
+    assert slopes.min() >= 0.0099
+    assert slopes[2] == pytest.approx(1.0)
