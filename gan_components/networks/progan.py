@@ -6,7 +6,7 @@ weights exist from the start, those of levels to come have no gradient.
 
 Departures: labels enter the generator as an embedding joined to the latents, and the discriminator as a projection
 (Miyato & Koyama 2018, https://arxiv.org/abs/1802.05637), not as an auxiliary classifier; biases of the first layer
-are its units' own.
+are its units' own; the image leaves through :func:`gan_components.networks.layers.leaky_tanh`, not linear.
 
 Construction is a pure function of its arguments: every initializer has a seed of its own, derived from the name of
 its layer, and no layer keeps random state.
@@ -26,6 +26,7 @@ from gan_components.networks.layers import (
     blur,
     faded,
     leaky_relu,
+    leaky_tanh,
     minibatch_stddev,
     pixel_norm,
     upsample,
@@ -39,8 +40,8 @@ def generator(
 ) -> keras.Model:
     """Maps latents to images.
 
-    The image is linear in the last features, as in the paper: most lies in [-1, 1], and whoever shows or exports
-    it clips the rest.
+    Nearly all of the image lies in [-1, 1] (see :func:`gan_components.networks.layers.leaky_tanh`), and whoever
+    shows or exports it clips the rest.
 
     Args:
         config: the section ``train.network``.
@@ -263,4 +264,4 @@ def painted(network: Growing, layers: list[EqualisedConv2D], x: tf.Tensor, below
     image = layers[network.level](x)
     if network.level:
         image = faded(upsample(layers[network.level - 1](below), 2), image, network.alpha)
-    return upsample(image, 2 ** (network.num_levels - 1 - network.level))
+    return upsample(leaky_tanh(image), 2 ** (network.num_levels - 1 - network.level))

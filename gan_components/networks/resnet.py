@@ -11,10 +11,8 @@ al. 2019, https://arxiv.org/abs/1901.09321) replaces normalisation: of the m = 3
 last starts as zero and the others are scaled by ``L^(-1 / (2m - 2))``. Between resolutions images are resampled
 bilinearly at the smaller number of channels, beside a 1x1 convolution that changes it.
 
-The paper's output is linear. Here it goes through a tanh with a leak, ``0.99 tanh(x) + 0.01 x``, and is clipped
-where it becomes pixels. A linear layer never gets a background quite black, and the discriminator looks at that
-instead of the digits; behind a tanh alone a generator learns nothing any more once its images are black, which
-without normalisation comes early.
+The paper's output is linear. Here it goes through :func:`gan_components.networks.layers.leaky_tanh`, and is
+clipped where it becomes pixels.
 """
 
 import functools
@@ -28,11 +26,10 @@ from gan_components import randomness
 from gan_components.errors import ConfigError, InputError
 from gan_components.networks import initializers
 from gan_components.networks.config import Resnet
-from gan_components.networks.layers import leaky_relu
+from gan_components.networks.layers import leaky_relu, leaky_tanh
 
 LABEL_DIM = 50
 PROJECTION_DIM = 64
-_LEAK = 0.01
 # Keeps the variance of normal numbers: E[f(x)^2] = (1 + 0.2^2) / 2 E[x^2].
 _GAIN = math.sqrt(2.0 / (1.0 + 0.2**2))
 
@@ -126,11 +123,6 @@ def discriminator(
         x = layers.Dot(1)([embedding, x])
     logits = layers.Reshape((), dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="discriminator")
-
-
-def leaky_tanh(x: tf.Tensor) -> tf.Tensor:
-    """``(1 - a) tanh(x) + a x`` with a = 0.01: no image is so black that its gradient vanishes."""
-    return (1.0 - _LEAK) * tf.tanh(x) + _LEAK * x
 
 
 def _sides(config: Resnet, image_shape: tuple[int, int, int]) -> list[int]:

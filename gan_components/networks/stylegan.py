@@ -6,7 +6,7 @@ discriminator is ProGAN's, with features blurred before they are halved.
 
 Departures: the constant starts as noise and not as ones, which have no variance for the first AdaIN to normalise
 (Karras' second version does the same); labels as in :mod:`gan_components.networks.progan`; truncation acts on all
-layers, not only on the coarse ones.
+layers, not only on the coarse ones; the end as in :mod:`gan_components.networks.progan`.
 
 Noise and mixing come in as inputs, see :func:`draws`; no layer keeps random state. Without them noise is a
 constant of the model and styles are not mixed: an image is a function of its own latents (and label), as serving
@@ -37,7 +37,7 @@ W_AVERAGE_DECAY = 0.995
 def generator(
     config: Stylegan, *, image_shape: tuple[int, int, int], latent_dim: int, num_classes: int, seed: int
 ) -> keras.Model:
-    """Maps latents to images, linear in the last features: see :func:`progan.generator`.
+    """Maps latents to images: see :func:`progan.generator`.
 
     Args:
         config: the section ``train.network``. Styles w have `max_channels` numbers: as in the paper, where both
