@@ -89,6 +89,18 @@ def test_a_level_starts_as_the_one_below(level):
     assert np.max(np.abs(discriminator(real) - opinion_before)) > 1e-3
 
 
+def test_images_leave_through_a_tanh_at_every_level():
+    """Of features so strong that a linear end would paint -50. Red if a level, or one that fades in, has one."""
+    generator, _ = _pair(16)
+    for layer in generator.to_rgb:
+        layer.kernel.assign(tf.zeros_like(layer.kernel))
+        layer.bias.assign(tf.fill(layer.bias.shape, -50.0))
+    for level in range(3):
+        for alpha in (0.5, 1.0):
+            _at(level, alpha, generator)
+            np.testing.assert_allclose(generator(_rows(2)), -1.49, rtol=1e-6)
+
+
 def test_images_of_a_level_have_its_resolution():
     """Blocks of equal pixels, and the discriminator sees no more. Red if it takes single pixels for means."""
     generator, discriminator = _pair(16)
