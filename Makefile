@@ -9,7 +9,7 @@ demo: .venv/installed ## the first run: MNIST digits from images to a served gen
 	$(BIN)/gan-pipelines run digits
 
 test: .venv/installed-test ## what every commit passes; minutes
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25 -m "not long"
 
 test-all: .venv/installed-test ## with the long tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

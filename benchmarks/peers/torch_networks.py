@@ -210,7 +210,8 @@ def _stylegan_generator(
     with torch.autocast("cpu", enabled=False):
         image = _equalised(x.float(), w, f"to_rgb{top}", gain=1.0)
         under = F.interpolate(_equalised(below.float(), w, f"to_rgb{top - 1}", gain=1.0), scale_factor=2.0)
-    return under + 1.0 * (image - under)
+    image = under + 1.0 * (image - under)
+    return 0.99 * torch.tanh(image) + 0.01 * image
 
 
 def _styled(x: "torch.Tensor", w: "Weights", layer: int, style: "torch.Tensor", noise: "torch.Tensor"):
