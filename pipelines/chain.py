@@ -88,6 +88,7 @@ class Run:
                 began = time.monotonic()
                 try:
                     if stage == "ingest":
+                        # Every task of one schedule takes the data as the first one copied them.
                         data = remote_data.localize(
                             self.request.data,
                             self.config.ingest,

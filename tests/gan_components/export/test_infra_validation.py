@@ -1,5 +1,6 @@
 """Infra validation passes what a server can serve and refuses, by name, what it cannot."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from gan_components.errors import ArtifactError
 from gan_components.export import infra_validation, serving_child, warmup
 from gan_components.export.infra_validation import Record
+from gan_components.generators import DESCRIPTION
 from tests.gan_components.export import tiny
 
 
@@ -86,6 +88,16 @@ def test_truncation_and_styles_pass(tmp_path):
     assert {"truncation", "mixing"} <= {check.name for check in record.checks}
     asked = [request.model_spec.signature_name for request in warmup.read(model)]
     assert asked.count("truncated") == asked.count("mixed") == 2
+
+
+def test_signatures_that_are_not_described_are_asked_and_compared_with_nothing(tmp_path):
+    """Red if what `mixed` draws of example inputs is taken for what `images` draws of the golden seeds."""
+    saved_model = tiny.servable(tmp_path / "generator", styled=True)
+    described = json.loads((saved_model / DESCRIPTION).read_text())
+    (saved_model / DESCRIPTION).write_text(json.dumps(described | {"truncation": False, "num_style_layers": 0}))
+    record = validate(saved_model)
+    assert failed(record) == set()
+    assert not {"truncation", "mixing"} & {check.name for check in record.checks}
 
 
 def test_truncation_that_changes_images_at_1_is_refused(tmp_path, monkeypatch):
