@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from gan_components import images, randomness
 from gan_components.networks import layers, spectral_norm
-from gan_components.training import ada_controller, ema, penalties
+from gan_components.training import ada_controller, ema, losses, penalties
 from gan_components.training.draws import Draw, Tensors
 from gan_components.training.growth import Phase
 from gan_components.training.objective import PENALTIES, Objective
@@ -157,10 +157,13 @@ class GAN(keras.Model):
             penalty, logged = self._penalty(real, real_labels, tf.stop_gradient(fake), fake_labels, d_step)
             d_objective = scaled_for_replicas(d_loss + penalty)
             g_objective = scaled_for_replicas(g_loss)
+            if self.objective.one_backward:
+                d_objective += losses.KEPT_FROM_ZERO * tf.reduce_sum(fake_logits)
         d_weights, g_weights = self.discriminator.trainable_variables, self.generator.trainable_variables
         d_gradients, slope = d_tape.gradient(d_objective, [d_weights, fake])
         if self.objective.one_backward:
-            slope *= _columns(d_tape.gradient(g_loss, fake_logits) / d_tape.gradient(d_loss, fake_logits), fake)
+            ratio = d_tape.gradient(g_objective, fake_logits) / d_tape.gradient(d_objective, fake_logits)
+            slope *= _columns(ratio, fake)
         else:
             slope = d_tape.gradient(g_objective, fake)
         g_gradients = g_tape.gradient(fake, g_weights, output_gradients=slope)

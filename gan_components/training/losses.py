@@ -172,9 +172,13 @@ then gives both players' gradients: the ratio turns D's slope at a generated ima
 
 That holds for real numbers. In float32 D's gradient is 0 where ``sigmoid(y) / N`` (relativistic:
 ``sigmoid(y - x) / N``) falls below 1.2e-38: at 64 images where the argument is below -83. Its product with small
-slopes inside D vanishes somewhat earlier. Who divides by it must start the backward pass from a number that is
-kept away from zero.
+slopes inside D vanishes somewhat earlier. Hence :data:`KEPT_FROM_ZERO`.
 """
+
+KEPT_FROM_ZERO = 1e-20
+"""A slope along ``D(G(z))`` to add to D's objective before dividing by its gradient, which is positive for all of
+:data:`PROPORTIONAL`. A float32 gradient absorbs it without a trace down to 1e-12; below, it does not move D: Adam
+divides by at least 1e-7."""
 
 
 def _expectation(values: tf.Tensor) -> tf.Tensor:

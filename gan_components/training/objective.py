@@ -18,7 +18,7 @@ class Objective:
 
     Attributes:
         loss: of both players, from the logits of a real and a generated batch.
-        one_backward: G's gradient at a generated image is taken as a multiple of D's: see ``gan.image_gradient``.
+        one_backward: G's gradient at a generated image is taken as a multiple of D's: see ``losses.PROPORTIONAL``.
             Needs a proportional loss, and logits of their own image alone.
         r1_gamma, r2_gamma, gp_lambda: weights of :mod:`penalties`; None is off.
         penalty_interval_steps: steps from one penalty to the next.

@@ -150,15 +150,19 @@ def _toy(**settings) -> GAN:
 ROWS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 1)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("loss", sorted(PROPORTIONAL))
-def test_one_backward_pass_gives_the_gradients_of_two(loss):
+@pytest.mark.parametrize(
+    ("loss", "bias"), [(loss, 0.0) for loss in sorted(PROPORTIONAL)] + [("non_saturating", -200.0)]
+)
+def test_one_backward_pass_gives_the_gradients_of_two(loss, bias):
     """Steps of SGD are the gradients. float32 sums in another order: 1e-4 of a tensor's norm.
 
-    Red if the rows' factor is left out, or taken from the discriminator's objective of real images too.
+    Red if the rows' factor is left out, or taken from the discriminator's objective of real images too; at logits
+    of -200, where D's gradient is 0 in float32 and G's is not, if D's is not kept from it.
     """
     weights = []
     for one_backward in (True, False):
         gan = _toy(loss=loss)
+        gan.discriminator.trainable_variables[-1].assign([bias])
         gan.compile(
             d_optimizer=keras.optimizers.SGD(1.0),
             g_optimizer=keras.optimizers.SGD(1.0),
