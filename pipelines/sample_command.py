@@ -1,13 +1,10 @@
 """``sample``: draws from a generator, wherever it is, into a grid, single pictures or an animation."""
 
-import itertools
 import logging
-import math
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -15,6 +12,7 @@ from rich.markup import escape
 from gan_components.errors import InputError
 from pipelines import terminal
 from pipelines.options import Json, Root, workspace_at
+from pipelines.sample_wishes import Wanted, in_rows, integers, numbers, refuse_too_many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +24,6 @@ app = typer.Typer()
 Kind = Literal["grid", "files", "gif", "mp4"]
 
 _SUFFIXES: dict[str, Kind] = {".png": "grid", ".gif": "gif", ".mp4": "mp4", "": "files"}
-# No int64 has more digits.
-_RANGE = re.compile("([0-9]{1,19})(?::([0-9]{1,19}))?")
-_MAX_IMAGES = 100_000
 # Pictures that are held at once on their way into single files.
 _BATCH_SIZE = 256
 _FRAMES = 16
@@ -100,10 +95,10 @@ def sample(
     with terminal.edge(as_json=as_json) as document:
         kind = _kind(out)
         animated = kind in ("gif", "mp4")
-        chosen = _integers(seeds or ("0:8" if animated else "0:64"), "--seeds")
-        classes = None if labels is None else _integers(labels, "--labels")
-        psis = None if truncation is None else _numbers(truncation)
-        styles = None if style_seeds is None else _integers(style_seeds, "--style-seeds")
+        chosen = integers(seeds or ("0:8" if animated else "0:64"), "--seeds")
+        classes = None if labels is None else integers(labels, "--labels")
+        psis = None if truncation is None else numbers(truncation)
+        styles = None if style_seeds is None else integers(style_seeds, "--style-seeds")
         if style_layer is not None and not styles:
             raise InputError("--style-layer says from where on --style-seeds count; give these, too")
         if styles and psis:
@@ -128,7 +123,7 @@ def sample(
                 count = _animate(source, kind, out, chosen, classes, frames or _FRAMES, scale)
             else:
                 layer = _STYLE_LAYER if style_layer is None else style_layer
-                wanted, columns = _wanted(chosen, classes, psis, [(seed, layer) for seed in styles or []])
+                wanted, columns = in_rows(chosen, classes, psis, [(seed, layer) for seed in styles or []])
                 count = len(wanted)
                 if kind == "grid":
                     _lay_out(source, out, wanted, columns, scale)
@@ -170,38 +165,6 @@ def _check(kind: Kind, out: Path, *, animated: bool, changed: bool, frames: int 
         raise InputError(f"{place} cannot be made ({error.strerror}); choose another --out") from None
 
 
-def _integers(text: str, option: str) -> list[int]:
-    """Reads ``7``, ``0:64`` (without the end) or a list of such, as int64 that are not negative."""
-    found: list[int] = []
-    for part in text.split(","):
-        numbers = _RANGE.fullmatch(part.strip())
-        if not numbers:
-            raise InputError(f"{option} {text}: {part!r} is no number and no range such as 0:64")
-        start, stop = numbers.groups()
-        ends = range(int(start), int(stop) if stop else int(start) + 1)
-        if ends.stop > 2**63 or not ends or len(found) + ends.stop - ends.start > _MAX_IMAGES:
-            raise InputError(
-                f"{option} {text}: expected 1 to {_MAX_IMAGES:,} numbers, each at least 0 and below 2^63"
-            )
-        found.extend(ends)
-    return found
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = [math.nan]
-    if not all(map(math.isfinite, found)):
-        raise InputError(f"--truncation {text}: expected numbers such as 0.7 or 0,0.5,1")
-    return found
-
-
-def _limit(count: int) -> None:
-    if count > _MAX_IMAGES:
-        raise InputError(f"these are {count:,} images, more than {_MAX_IMAGES:,}; give fewer --seeds")
-
-
 def _require_readable(client: "Client", count: int, scale: int) -> None:
     """Refuses a grid of so many pixels that this package itself would not read it."""
     from gan_components import pictures
@@ -215,43 +178,7 @@ def _require_readable(client: "Client", count: int, scale: int) -> None:
         )
 
 
-class _Image(NamedTuple):
-    """One that is asked for; without a label it is drawn from the seed, and nothing else need be changed.
-
-    Attributes:
-        style: the other seed, and the first layer that takes its style.
-    """
-
-    seed: int
-    label: int | None
-    truncation: float | None = None
-    style: tuple[int, int] | None = None
-
-    def file_name(self, seed_digits: int) -> str:
-        label = "" if self.label is None else f"_label{self.label}"
-        truncation = "" if self.truncation is None else f"_truncation{self.truncation:g}"
-        style = "" if self.style is None else f"_style{self.style[0]}from{self.style[1]}"
-        return f"seed{self.seed:0{seed_digits}}{label}{truncation}{style}.png"
-
-
-def _wanted(
-    seeds: list[int], labels: list[int] | None, psis: list[float] | None, styles: list[tuple[int, int]]
-) -> tuple[list[_Image], int]:
-    """The images in order, labels given in turn, and the columns of their grid: a row a truncation or style."""
-    rows: Sequence[dict] = (
-        [{"truncation": psi} for psi in psis or []] or [{"style": style} for style in styles] or [{}]
-    )
-    _limit(len(seeds) * len(rows))
-    labelled = list(zip(seeds, itertools.cycle(labels or [None]), strict=False))
-    wanted = [_Image(seed, label, **change) for change in rows for seed, label in labelled]
-    if len(rows) > 1:
-        return wanted, len(seeds)
-    if labels and len(labels) > 1:
-        return wanted, min(len(labels), len(seeds))
-    return wanted, math.ceil(math.sqrt(len(wanted)))
-
-
-def _draw(client: "Client", wanted: list[_Image]) -> "np.ndarray":
+def _draw(client: "Client", wanted: list[Wanted]) -> "np.ndarray":
     import numpy as np
 
     from gan_components.export import samples
@@ -267,7 +194,7 @@ def _draw(client: "Client", wanted: list[_Image]) -> "np.ndarray":
     return samples.draw_truncated(client, seeds, psi, labels, terminal.Lines())
 
 
-def _lay_out(client: "Client", out: Path, wanted: list[_Image], columns: int, scale: int) -> None:
+def _lay_out(client: "Client", out: Path, wanted: list[Wanted], columns: int, scale: int) -> None:
     from gan_components import images
     from gan_components.artifacts import write_atomically
 
@@ -275,7 +202,7 @@ def _lay_out(client: "Client", out: Path, wanted: list[_Image], columns: int, sc
     write_atomically(out, images.png(images.grid(_draw(client, wanted), columns), scale=scale))
 
 
-def _write_each(client: "Client", out: Path, wanted: list[_Image], scale: int) -> None:
+def _write_each(client: "Client", out: Path, wanted: list[Wanted], scale: int) -> None:
     from gan_components import images
     from gan_components.artifacts import write_atomically
 
@@ -300,7 +227,7 @@ def _animate(
     from gan_components.artifacts import write_atomically
     from gan_components.export import animation, samples
 
-    _limit(len(seeds) * num_frames * len(labels or [None]))
+    refuse_too_many(len(seeds) * num_frames * len(labels or [None]))
     _require_readable(client, len(labels or [None]), scale)
     classes = None if labels is None else np.array(labels, np.int64)
     frames: Iterator[np.ndarray] = samples.walk(
