@@ -9,9 +9,11 @@ import numpy as np
 from pydantic import JsonValue
 
 from gan_components import images
+from gan_components.evaluation.classes import ByClass
 from gan_components.evaluation.gate import Check
-from gan_components.evaluation.score import ByClass, Metric
-from gan_components.metrics.memorization import Closest, Report
+from gan_components.evaluation.score import Metric
+from gan_components.metrics.memorization import Closest
+from gan_components.metrics.memorization_verdict import Report
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _NUM_GRID, _NUM_PAIRS = 100, 32

