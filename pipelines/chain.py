@@ -133,8 +133,7 @@ class Run:
         if stage == "ingest":
             self._compare_data()
         elif stage == "evaluate":
-            path = self._evaluation.directory / "metrics.json"
-            self.outcome.metrics = json.loads(path.read_text())
+            self.outcome.metrics = json.loads((self._evaluation.directory / "metrics.json").read_text())
             # What the evaluation's own checks block is blocked whatever the champion is.
             self._decide(gate.absolute_verdict(self._evaluation))
 
@@ -181,8 +180,7 @@ class Run:
             from gan_components.ingestion.stage import ingest
 
             request = self.request
-            today = recipe_of(stage, {}, self.config, request)
-            if today != recipe:
+            if recipe_of(stage, {}, self.config, request) != recipe:
                 raise InputError(
                     f"the data changed since run {request.run_id!r} was planned, and what it planned with was "
                     "never ingested; choose another --run-id"

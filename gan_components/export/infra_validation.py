@@ -155,9 +155,7 @@ def _golden_inputs(description: Description, seed: int) -> dict[str, np.ndarray]
 
 
 def _requests(
-    signatures: dict[str, meta_graph_pb2.SignatureDef],
-    description: Description,
-    golden: dict[str, np.ndarray],
+    signatures: dict[str, meta_graph_pb2.SignatureDef], description: Description, golden: dict[str, np.ndarray]
 ) -> list[Request]:
     # `from_latents` cannot draw labels, so the images to compare with it are asked with labels.
     label = {"label": np.arange(_ROWS) % description.num_classes} if description.num_classes else {}
@@ -287,9 +285,7 @@ def _replay(saved_model: Path, signatures: dict[str, meta_graph_pb2.SignatureDef
 
 
 def _warmup_request(
-    number: int,
-    request: predict_pb2.PredictRequest,
-    signatures: dict[str, meta_graph_pb2.SignatureDef],
+    number: int, request: predict_pb2.PredictRequest, signatures: dict[str, meta_graph_pb2.SignatureDef]
 ) -> Request:
     name = request.model_spec.signature_name or "serving_default"
     if name not in signatures:
