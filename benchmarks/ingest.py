@@ -8,7 +8,8 @@
   in-memory runner. All write ArrayRecord; ours also does without copies of an image, and searches for
   near-duplicates and computes statistics and digests.
 - reading: images/s of the batches that training takes, of the 28-pixel images, in batches of 64.
-- memory: peak memory of ingesting 70,000 and 700,000 images of 28 pixels, all processes together.
+- memory: peak memory of ingesting 70,000 and 700,000 images of 28 pixels, all processes together. Other programs
+  that use TensorFlow must run during both or neither: a library's pages are divided among all who use it.
 
 Fashion-MNIST's files are in Debian's package dataset-fashion-mnist. Ratios are medians over the rounds of the
 ratio within a round.
@@ -210,10 +211,11 @@ def memory(*, few: int, many: int, scratch: Path) -> tuple[list[dict], dict]:
             }
         )
         note(f"  memory: {found[count]}")
-    ratio = found[many]["peak_bytes"] / found[few]["peak_bytes"]
-    return [claim(f"peak memory of {many:,} images over that of {few:,}", ratio, "ratio", "<= 1.15")], {
-        f"{count}": answer for count, answer in found.items()
-    }
+    claims = []
+    for key, what in (("peak_bytes", "peak memory"), ("peak_anonymous_bytes", "peak memory but for files' pages")):
+        ratio = found[many][key] / found[few][key]
+        claims.append(claim(f"{what} of {many:,} images over that of {few:,}", ratio, "ratio", "<= 1.15"))
+    return claims, {f"{count}": answer for count, answer in found.items()}
 
 
 def main() -> None:
