@@ -153,6 +153,7 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool) -> Converted
     domains = [pixels] if pixels2 is None else [pixels, pixels2]
     # Integers below 2^53 are exact in float64, and NumPy is faster with them.
     channels = np.concatenate([domain.reshape(-1, config.channels).T for domain in domains]).astype(np.float64)
+    sums, squares = (list(map(int, powers.sum(1))) for powers in (channels, channels**2))
     if item.held_out is None and isinstance(config.holdout, Fraction):
         held_out = identity.is_held_out(key, config.holdout.fraction)
     else:
@@ -163,9 +164,11 @@ def _converted(item: Item, config: IngestConfig, *, labelled: bool) -> Converted
         held_out=held_out,
         name=item.name,
         source_shape=source_shape,
-        near_blank=validation.is_near_blank(pixels),
-        sums=list(map(int, channels.sum(1))),
-        squares=list(map(int, (channels**2).sum(1))),
+        near_blank=validation.is_near_blank(
+            sums[: config.channels], squares[: config.channels], channels.shape[1]
+        ),
+        sums=sums,
+        squares=squares,
         thumbnail=near_duplicates.thumbnail(pixels).tobytes(),
         png=records.png(pixels),
         key2=None if pixels2 is None else identity.pixel_key(pixels2),
