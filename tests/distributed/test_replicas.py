@@ -1,10 +1,8 @@
 """One device, two logical devices and two processes compute the same training."""
 
-import contextlib
 import functools
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.distributed.five_steps import CASES
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,14 +27,6 @@ def _result(child: subprocess.Popen) -> dict:
     out, errors = child.communicate(timeout=900)
     assert child.returncode == 0, errors
     return json.loads(out)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def tf_configs(count: int) -> list[str]:

@@ -14,6 +14,7 @@ from gan_components import locks, object_mirror
 from gan_components.errors import InputError
 from gan_components.ingestion.config import IngestConfig, recipe
 from gan_components.object_mirror import mirror
+from tests import object_stores
 from tests.gan_components.ingestion.folders import fill
 
 ADDRESS = "memory://bucket/photos"
@@ -304,57 +305,46 @@ def test_progress_and_a_line_in_the_log(store, tmp_path, caplog):
     assert f"{ADDRESS}: copying 1 of 3 files (0.0 MiB), 0 vanished" in caplog.messages
 
 
-@pytest.fixture(scope="module")
-def server():
-    """The real protocol on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        # So that a listing of a few objects comes in pages, too.
-        patch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "10")
-        s3 = fsspec.filesystem("s3", skip_instance_cache=True)
-        type(s3).clear_instance_cache()
-        yield s3
-        type(s3).clear_instance_cache()
-    moto.stop()
+@pytest.fixture(params=["s3", "gs"])
+def remote(request):
+    """A store that speaks the real protocol on loopback, and the protocol."""
+    with object_stores.served(request.param):
+        yield fsspec.filesystem(request.param, skip_instance_cache=True), request.param
 
 
 @pytest.mark.slow
-def test_over_s3(server, tmp_path):
+def test_over_the_real_protocol(remote, tmp_path):
     """Red if names are cut at the wrong place, a listing is remembered, or pages after the first are lost."""
-    server.mkdir("pictures")
-    server.pipe({f"pictures/day/{number % 2}/{number}.png": b"%d" % number for number in range(45)})
-    server.pipe("pictures/day/empty/", b"")
-    server.pipe("pictures/day/0", b"the name of a folder")
-    server.pipe("pictures/daylight/no.png", b"of another prefix")
-    server.pipe("pictures/day/with space+ä?#%41.png", b"odd")
-    path = mirror("s3://pictures/day", tmp_path / "cache")
+    store, protocol = remote
+    store.mkdir("pictures")
+    store.pipe({f"pictures/day/{number % 2}/{number}.png": b"%d" % number for number in range(45)})
+    store.pipe("pictures/day/empty/", b"")
+    store.pipe("pictures/day/0", b"the name of a folder")
+    store.pipe("pictures/daylight/no.png", b"of another prefix")
+    store.pipe("pictures/day/with space+ä?#%41.png", b"odd")
+    path = mirror(f"{protocol}://pictures/day", tmp_path / "cache")
     expected = {f"{number % 2}/{number}.png": b"%d" % number for number in range(45)}
     assert held(path) == expected | {"with space+ä?#%41.png": b"odd"}
     before = (path / "0" / "0.png").stat().st_mtime_ns
-    assert before == mirror("s3://pictures/day", tmp_path / "other").joinpath("0/0.png").stat().st_mtime_ns
-    server.pipe("pictures/day/1/1.png", b"changed")
-    server.rm_file("pictures/day/0/2.png")
-    mirror("s3://pictures/day", tmp_path / "cache")
+    assert (
+        before == mirror(f"{protocol}://pictures/day", tmp_path / "other").joinpath("0/0.png").stat().st_mtime_ns
+    )
+    store.pipe("pictures/day/1/1.png", b"changed")
+    store.rm_file("pictures/day/0/2.png")
+    mirror(f"{protocol}://pictures/day", tmp_path / "cache")
     assert (path / "1" / "1.png").read_bytes() == b"changed"
     assert not (path / "0" / "2.png").exists()
-    single = mirror("s3://pictures/day/1/1.png", tmp_path / "cache")
+    single = mirror(f"{protocol}://pictures/day/1/1.png", tmp_path / "cache")
     assert (single.name, single.read_bytes()) == ("1.png", b"changed")
 
 
 @pytest.mark.slow
-def test_missing_over_s3(server, tmp_path):
+def test_missing_over_the_real_protocol(remote, tmp_path):
     """Red if a bucket that is not there is anything but an InputError that names the address."""
-    for address in ("s3://no-such-bucket/photos", "s3://no-such-bucket"):
+    store, protocol = remote
+    for address in (f"{protocol}://no-such-bucket/photos", f"{protocol}://no-such-bucket"):
         with pytest.raises(InputError, match=f"{address} .*check the address"):
             mirror(address, tmp_path)
-    server.mkdir("hollow")
-    with pytest.raises(InputError, match="s3://hollow/photos holds no objects"):
-        mirror("s3://hollow/photos", tmp_path)
+    store.mkdir("hollow")
+    with pytest.raises(InputError, match=f"{protocol}://hollow/photos holds no objects"):
+        mirror(f"{protocol}://hollow/photos", tmp_path)

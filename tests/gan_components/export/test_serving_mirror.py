@@ -7,17 +7,15 @@ from pathlib import Path
 
 import fsspec
 import pytest
-import urllib3
 from fsspec.implementations.memory import MemoryFileSystem
 from google.protobuf import text_format
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 from tensorflow_serving.config import model_server_config_pb2
 
 from gan_components.errors import InputError
 from gan_components.export import production, server_settings, serving_directory, serving_mirror
 from gan_components.export.destination import Destination
 from gan_components.export.errors import MirrorError
+from tests import object_stores
 from tests.commandline import call
 from tests.gan_components.export.test_export_stage import QUICK, export, state
 
@@ -309,37 +307,23 @@ def test_with_a_server_that_is_asked_both_steps_are_seen(there, generator, memor
     assert tree(memory).keys() == {f"{name}/2", f"{name}/3"}
 
 
-@pytest.fixture
-def s3(monkeypatch) -> Iterator[dict[str, str]]:
-    """A server of the S3 protocol with the bucket `models`; the variables that lead to it."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    variables = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for variable, value in variables.items():
-        monkeypatch.setenv(variable, value)
-    S3FileSystem.clear_instance_cache()
-    # What one server keeps the next one in this process finds.
-    assert urllib3.request("POST", f"{variables['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=60).status == 200
-    fsspec.filesystem("s3").mkdir("models")
-    yield variables
-    S3FileSystem.clear_instance_cache()
-    server.stop()
+@pytest.fixture(params=["s3", "gs"])
+def remote(request) -> Iterator[tuple[str, dict[str, str]]]:
+    """A store that speaks the real protocol, with the bucket `models`: the protocol, and the variables to it."""
+    with object_stores.served(request.param) as variables:
+        fsspec.filesystem(request.param).mkdir("models")
+        yield request.param, variables
 
 
-def test_push_promote_and_rollback_over_s3(destination, generator, s3):
+def test_push_promote_and_rollback_over_the_real_protocol(destination, generator, remote):
     """Red if a command takes the address for a path, or does not pass it on."""
-    address = "s3://models/serving"
+    protocol, variables = remote
+    address = f"{protocol}://models/serving"
     name = destination.model_name
     there = replace(destination, serving_address=address)
     export(there, generator, name="one")
     export(there, generator, name="two", config=QUICK.model_copy(update={"promote": "manual"}))
-    store = fsspec.filesystem("s3")
+    store = fsspec.filesystem(protocol)
 
     def served() -> dict:
         store.invalidate_cache()
@@ -351,7 +335,7 @@ def test_push_promote_and_rollback_over_s3(destination, generator, s3):
     assert served() == {name: (base_path, [1]), f"{name}_canary": (base_path, [2])}
     commands = [(("promote", name, "candidate"), 2), (("rollback", name), 1)]
     for words, now in commands:
-        done = call(*words, "--serving-root", f"{address}/", root=destination.root, sets=[], variables=s3)
+        done = call(*words, "--serving-root", f"{address}/", root=destination.root, sets=[], variables=variables)
         assert done.code == 0, done.stderr
         assert served()[name] == (base_path, [now])
         assert state(destination)["served"] == [now]
@@ -367,12 +351,13 @@ def test_push_promote_and_rollback_over_s3(destination, generator, s3):
 
 
 @pytest.mark.slow
-def test_a_run_serves_from_an_address_and_the_next_mends_it(tmp_path, s3):
+@pytest.mark.parametrize("remote", ["s3"], indirect=True)
+def test_a_run_serves_from_an_address_and_the_next_mends_it(tmp_path, remote):
     """Red if `run` does not look at the address before it trains, or not when there is nothing to do."""
     root = tmp_path / "root"
 
     def run(address: str):
-        return call("run", "digits", "--serving-root", address, root=root, variables=s3)
+        return call("run", "digits", "--serving-root", address, root=root, variables=remote[1])
 
     nowhere = run("s3://no-such-bucket/serving")
     assert nowhere.code == 1
