@@ -2,9 +2,9 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,7 @@ DATASET = "dataset"
 # Decoded images up to this size are held in memory; more are read record by record.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 
-# So many are asked for in one call, the records of several steps.
+# So many are asked for in one call. It costs hardly more than one for a few: each looks through a whole shard.
 _RECORDS_AT_ONCE = 1024
 
 # The random stream of each domain's order.
@@ -104,8 +104,7 @@ def read(examples: Examples, split: Literal["train", "holdout"], *, places: Sequ
     domains = [np.empty((len(places), *properties.image_shape), np.uint8) for _ in names]
     labels = np.empty(len(places), np.int64)
     ids = []
-    for row, place in enumerate(places):
-        record = records[place]
+    for row, record in enumerate(_in_calls_of_many(records, places)):
         for name, images in zip(names, domains, strict=True):
             images[row] = np.asarray(Image.open(io.BytesIO(record[name]))).reshape(images.shape[1:])
         labels[row] = record.get("label", -1)
@@ -231,12 +230,16 @@ def _from_records(examples: Examples, orders: tf.data.Dataset) -> tf.data.Datase
         images = tf.concat([decoded(one[name]) for one, name in zip(domains, names, strict=True)], axis=-1)
         return (images, domains[0]["label"]) if labelled else images
 
-    # A call for many records costs hardly more than one for a few.
     steps = max(1, _RECORDS_AT_ONCE // orders.element_spec[0].shape[0])
     read = orders.batch(steps).map(records, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
     # Unbatching forgets how many there are, and Keras wants to know.
     known = read.apply(tf.data.experimental.assert_cardinality(orders.cardinality()))
     return known.map(rows, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _in_calls_of_many(source: Any, places: Sequence[int]) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(places), _RECORDS_AT_ONCE):
+        yield from source.__getitems__(places[start : start + _RECORDS_AT_ONCE])
 
 
 def _builder(examples: Examples) -> tfds.core.DatasetBuilder:

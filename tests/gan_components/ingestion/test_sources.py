@@ -1,6 +1,7 @@
 """Each source gives its images to `ingest`."""
 
 import gzip
+import itertools
 import re
 import struct
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from gan_components import examples
 from gan_components.errors import InputError
-from gan_components.ingestion import arrays, digits, identity, public, sources, stacked_digits
+from gan_components.ingestion import arrays, digits, identity, public, records, sources, stacked_digits
 from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
 from gan_components.ingestion.stage import ingest
 from tests.gan_components.ingestion.folders import fill, make
@@ -205,3 +207,32 @@ def test_an_artifact_is_a_source(tmp_path):
     config = IngestConfig(source="tfds", size=8, channels=3, holdout=NamedSplit(split="holdout"))
     again = make(first.directory / "dataset", tmp_path / "again", config)
     assert again.content_digest == first.content_digest
+
+
+def test_parts_that_cut_shards(tmp_path, monkeypatch):
+    """Parts of 7 over shards of 5, 1 and 9 records, read 3 at a time: each record once, in order.
+
+    Red if a part begins at the beginning of its first shard, or ends at the end of its last.
+    """
+    monkeypatch.setattr(public, "EXAMPLES_PER_PART", 7)
+    monkeypatch.setattr(public, "_RECORDS_AT_ONCE", 3)
+    features = tfds.features.FeaturesDict(
+        {"id": tfds.features.Text(), "image": tfds.features.Image(shape=(4, 4, 1))}
+    )
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=tmp_path, dataset_name="cut", split="train", filetype_suffix="array_record"
+    )
+    split = tfds.core.SplitInfo(name="train", shard_lengths=[5, 1, 9], num_bytes=0, filename_template=template)
+    levels = iter(range(15))
+    for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
+        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+        for level in itertools.islice(levels, length):
+            pixels = np.full((4, 4, 1), level, np.uint8)
+            writer.write(records.example(str(level), None, records.png(pixels), None))
+        writer.close()
+    tfds.folder_dataset.write_metadata(data_dir=tmp_path, features=features, split_infos=[split], check_data=False)
+    builder = public.prepared(str(tmp_path), None)
+    parts = public.parts(builder, "train")
+    assert [size for _, size in parts] == [7, 7, 1]
+    read = [int(pixels.max()) for part, _ in parts for pixels, _ in public.read(builder, part)]
+    assert read == list(range(15))
