@@ -110,7 +110,7 @@ def closure(room: str) -> tuple[dict[str, str], dict[str, str]]:
             if module.split(".")[0] == PACKAGE:
                 waiting += _files(module)
             else:
-                third_party.add(module.split(".")[0])
+                third_party.add(module)
         code[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
     return dict(sorted(code.items())), _versions(third_party)
 
@@ -154,9 +154,26 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _versions(modules: set[str]) -> dict[str, str]:
-    distributions = _distributions()
-    names = {distributions[module][0] for module in modules - sys.stdlib_module_names if module in distributions}
+    names = {name for module in modules if (name := _distribution(module))}
     return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+def _distribution(module: str) -> str | None:
+    """What a module was installed with; of several that share its package, the one that holds the module's file.
+
+    Others that come into the package (``google`` is protobuf's, and that of all Google's clients) change nothing.
+    """
+    package = module.split(".")[0]
+    names = [] if package in sys.stdlib_module_names else _distributions().get(package, [])
+    if len(names) < 2:
+        return names[0] if names else None
+    path = module.replace(".", "/")
+    return next((name for name in names if {f"{path}.py", f"{path}/__init__.py"} & _installed_files(name)), None)
+
+
+@functools.cache
+def _installed_files(distribution: str) -> frozenset[str]:
+    return frozenset(map(str, importlib.metadata.files(distribution) or []))
 
 
 @functools.cache

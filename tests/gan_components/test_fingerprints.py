@@ -49,6 +49,16 @@ def test_closure_follows_imports(package):
     assert set(libraries) == {"numpy"}
 
 
+def test_libraries_that_share_a_package_are_told_apart(package):
+    """``google`` is protobuf's, and that of Google's clients, which come with an extra and are not imported.
+
+    Red if the first distribution that has the package is taken.
+    """
+    (package / "garden/stage.py").write_text("import json\nfrom google.protobuf.message import DecodeError\n")
+    fingerprints.closure.cache_clear()
+    assert list(fingerprints.closure("garden")[1]) == ["protobuf"]
+
+
 def test_comments_and_docstrings_do_not_count(package):
     """Red if `_without_docstrings` is dropped."""
     before = code("kitchen")
