@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets: opened, dealt out and read."""
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Iterator
@@ -9,15 +10,21 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
+from google.protobuf.message import DecodeError
+from PIL import Image
 
 from gan_components.errors import InputError
 from gan_components.ingestion import files
+from gan_components.pictures import UnreadableError
 
 logger = logging.getLogger(__name__)
 
 EXAMPLES_PER_PART = 2048
 # Still encoded. Each call looks through the whole shard: of one with 700,000 a record by itself takes 2.6 ms.
 _RECORDS_AT_ONCE = 64
+
+# What TFDS and Pillow raise of a record whose bytes are whole and wrong.
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, SyntaxError, DecodeError, Image.DecompressionBombError)
 
 
 def prepared(data: str | None, name: str | None) -> tfds.core.DatasetBuilder:
@@ -76,27 +83,59 @@ def features(builder: tfds.core.DatasetBuilder) -> tuple[str, str | None]:
     return image, _only(builder, tfds.features.ClassLabel, "label")
 
 
-def read(builder: tfds.core.DatasetBuilder, part: str) -> Iterator[tuple[np.ndarray, int | None]]:
-    """Pixels and class of each example of a sub-split, in stored order."""
+def read(
+    builder: tfds.core.DatasetBuilder, part: str
+) -> Iterator[tuple[np.ndarray | UnreadableError, int | None]]:
+    """Pixels and class of each example of a sub-split, in stored order; of array records, or why it has none."""
     image, label = features(builder)
     if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:
         examples = _array_records(builder, part)
     else:
         examples = tfds.as_numpy(builder.as_dataset(split=part, shuffle_files=False))
     for example in examples:
-        yield example[image], None if label is None else int(example[label])
+        if isinstance(example, UnreadableError):
+            yield example, None
+        else:
+            yield example[image], None if label is None else int(example[label])
 
 
-def _array_records(builder: tfds.core.DatasetBuilder, part: str) -> Iterator[dict[str, Any]]:
+def _array_records(builder: tfds.core.DatasetBuilder, part: str) -> Iterator[dict[str, Any] | UnreadableError]:
+    for shard in builder.info.splits[part].file_instructions:
+        for record in _stored(Path(shard.filename), shard.skip, shard.skip + shard.take):
+            if isinstance(record, UnreadableError):
+                yield record
+                continue
+            try:
+                example = builder.info.features.deserialize_example_np(record)
+            except _DAMAGED as error:
+                example = UnreadableError(f"{type(error).__name__}: {error}")
+            yield example
+
+
+def _stored(path: Path, start: int, stop: int) -> Iterator[bytes | UnreadableError]:
+    """Some records of a shard, still encoded, or why one cannot be read."""
     # Not by ``as_data_source``: it reads several at once in a thread of their own, of which each keeps what the C
     # library took for the shard's index, 300 MB in all.
-    for shard in builder.info.splits[part].file_instructions:
-        reader = array_record_module.ArrayRecordReader(str(shard.filename), "readahead_buffer_size:0")
-        stop = shard.skip + shard.take
-        for start in range(shard.skip, stop, _RECORDS_AT_ONCE):
-            for record in reader.read(start, min(start + _RECORDS_AT_ONCE, stop)):
-                yield builder.info.features.deserialize_example_np(record)
+    reader = array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
+    whole = reader.num_records()
+    for first in range(start, min(stop, whole), _RECORDS_AT_ONCE):
+        places = range(first, min(first + _RECORDS_AT_ONCE, stop, whole))
+        try:
+            yield from reader.read(places.start, places.stop)
+        except RuntimeError:
+            # Damage: one at a time, so that the others are not lost.
+            yield from (_one(reader, place) for place in places)
+    for _ in range(max(start, whole), stop):
+        yield UnreadableError(f"{path.name} ends after {whole} records: it is missing, cut short or none")
+    with contextlib.suppress(RuntimeError):
         reader.close()
+
+
+def _one(reader: array_record_module.ArrayRecordReader, place: int) -> bytes | UnreadableError:
+    try:
+        return reader.read(place, place + 1)[0]
+    except RuntimeError as error:
+        return UnreadableError(str(error))
 
 
 def _only(builder: tfds.core.DatasetBuilder, kind: type, usual: str) -> str | None:

@@ -4,6 +4,7 @@ import gzip
 import itertools
 import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from gan_components.errors import InputError
 from gan_components.ingestion import arrays, digits, identity, public, records, sources, stacked_digits
 from gan_components.ingestion.config import Fraction, IngestConfig, NamedSplit, recipe
 from gan_components.ingestion.stage import ingest
+from gan_components.pictures import UnreadableError
 from tests.gan_components.ingestion.folders import fill, make
 
 
@@ -209,6 +211,33 @@ def test_an_artifact_is_a_source(tmp_path):
     assert again.content_digest == first.content_digest
 
 
+def grey(level: int) -> bytes:
+    """A record of 4x4 pixels of one level."""
+    return records.example(str(level), None, records.png(np.full((4, 4, 1), level, np.uint8)), None)
+
+
+def array_records(directory: Path, content: list[bytes], shard_lengths: list[int]) -> str:
+    """A prepared data set of grey images of 4x4 pixels in shards of these lengths."""
+    image = tfds.features.Image(shape=(4, 4, 1))
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=directory, dataset_name="grey", split="train", filetype_suffix="array_record"
+    )
+    split = tfds.core.SplitInfo(name="train", shard_lengths=shard_lengths, num_bytes=0, filename_template=template)
+    remaining = iter(content)
+    for path, length in zip(split.filepaths, shard_lengths, strict=True):
+        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+        for record in itertools.islice(remaining, length):
+            writer.write(record)
+        writer.close()
+    tfds.folder_dataset.write_metadata(
+        data_dir=directory,
+        features=tfds.features.FeaturesDict({"id": tfds.features.Text(), "image": image}),
+        split_infos=[split],
+        check_data=False,
+    )
+    return str(directory)
+
+
 def test_parts_that_cut_shards(tmp_path, monkeypatch):
     """Parts of 7 over shards of 5, 1 and 9 records, read 3 at a time: each record once, in order.
 
@@ -216,23 +245,31 @@ def test_parts_that_cut_shards(tmp_path, monkeypatch):
     """
     monkeypatch.setattr(public, "EXAMPLES_PER_PART", 7)
     monkeypatch.setattr(public, "_RECORDS_AT_ONCE", 3)
-    features = tfds.features.FeaturesDict(
-        {"id": tfds.features.Text(), "image": tfds.features.Image(shape=(4, 4, 1))}
-    )
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=tmp_path, dataset_name="cut", split="train", filetype_suffix="array_record"
-    )
-    split = tfds.core.SplitInfo(name="train", shard_lengths=[5, 1, 9], num_bytes=0, filename_template=template)
-    levels = iter(range(15))
-    for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
-        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
-        for level in itertools.islice(levels, length):
-            pixels = np.full((4, 4, 1), level, np.uint8)
-            writer.write(records.example(str(level), None, records.png(pixels), None))
-        writer.close()
-    tfds.folder_dataset.write_metadata(data_dir=tmp_path, features=features, split_infos=[split], check_data=False)
-    builder = public.prepared(str(tmp_path), None)
+    builder = public.prepared(array_records(tmp_path, [grey(level) for level in range(15)], [5, 1, 9]), None)
     parts = public.parts(builder, "train")
     assert [size for _, size in parts] == [7, 7, 1]
     read = [int(pixels.max()) for part, _ in parts for pixels, _ in public.read(builder, part)]
     assert read == list(range(15))
+
+
+def test_damaged_records_go_to_quarantine(tmp_path):
+    """A record that is no example, a picture that is none, a chunk with a wrong checksum, and a shard cut short.
+
+    Red if a damaged record ends the run, takes its neighbours along, or is passed over without a word.
+    """
+    whole = [grey(level) for level in range(200)]
+    whole[3] = b"\xff\xff"
+    whole[5] = records.example("5", None, b"no picture", None)
+    # Its bytes are found again in the file.
+    whole[100] = records.example("wide" * 5000, None, records.png(np.zeros((4, 4, 1), np.uint8)), None)
+    builder = public.prepared(array_records(tmp_path, whole, [150, 50]), None)
+    first, second = map(Path, builder.info.splits["train"].filepaths)
+    first.write_bytes(first.read_bytes().replace(b"wide" * 10, b"tide" * 10, 1))
+    second.write_bytes(second.read_bytes()[:1000])
+    read = [content for content, _ in public.read(builder, "train")]
+    reasons = {place: str(one) for place, one in enumerate(read) if isinstance(one, UnreadableError)}
+    assert list(reasons) == [3, 5, 100, *range(150, 200)]
+    for place in set(range(150)) - reasons.keys():
+        assert (read[place] == place).all()
+    assert "hash mismatch" in reasons[100]
+    assert "ends after 0 records" in reasons[150]
