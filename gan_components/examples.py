@@ -238,6 +238,7 @@ def _from_records(examples: Examples, orders: tf.data.Dataset) -> tf.data.Datase
 
 
 def _in_calls_of_many(source: Any, places: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The records of a TFDS data source at some places, in their order."""
     for start in range(0, len(places), _RECORDS_AT_ONCE):
         yield from source.__getitems__(places[start : start + _RECORDS_AT_ONCE])
 

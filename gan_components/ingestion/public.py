@@ -20,7 +20,7 @@ from gan_components.pictures import UnreadableError
 logger = logging.getLogger(__name__)
 
 EXAMPLES_PER_PART = 2048
-# Still encoded. Each call looks through the whole shard: of one with 700,000 a record by itself takes 2.6 ms.
+# Still encoded. Each call looks through the whole shard: a record by itself takes longer the more lie beside it.
 _RECORDS_AT_ONCE = 64
 
 # What TFDS and Pillow raise of a record whose bytes are whole and wrong.
@@ -115,7 +115,7 @@ def _array_records(builder: tfds.core.DatasetBuilder, part: str) -> Iterator[dic
 def _stored(path: Path, start: int, stop: int) -> Iterator[bytes | UnreadableError]:
     """Some records of a shard, still encoded, or why one cannot be read."""
     # Not by ``as_data_source``: it reads several at once in a thread of their own, of which each keeps what the C
-    # library took for the shard's index, 300 MB in all.
+    # library took for the shard's index.
     reader = array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
     whole = reader.num_records()
     for first in range(start, min(stop, whole), _RECORDS_AT_ONCE):

@@ -10,7 +10,6 @@ import base64
 import json
 import pickle
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from tensorflow_serving.apis import (
 )
 
 from gan_components.export import metagraph
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 
@@ -87,7 +87,7 @@ class ModelServer:
         self.asked: list[tuple[str, int]] = []
         self.num_requests = self.num_busy = 0
         self.pause_seconds = 0.0
-        self.rest_port, self.grpc_port = _free_port(), _free_port()
+        self.rest_port, self.grpc_port = free_ports(2)
         self.definitions = metagraph.read(saved_model).signature_def
         self._child = subprocess.Popen(
             [sys.executable, "-c", _SESSION, str(saved_model)],
@@ -278,9 +278,3 @@ def _json(value: np.ndarray) -> list:
     if value.dtype == object:  # their names end in `_bytes`
         return [{"b64": base64.b64encode(one).decode()} for one in value]
     return value.tolist()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

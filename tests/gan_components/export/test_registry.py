@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from gan_components.export import registry
 from gan_components.export.errors import RegistryError
 from gan_components.generators import Generator
+from tests.ports import free_ports
 
 
 def tags(fingerprint: str) -> dict[str, str]:
@@ -204,10 +204,8 @@ def test_several_processes_may_open_a_fresh_database(tmp_path):
 @pytest.mark.long
 def test_mlflow_serves_the_registered_model(loaded, root, tmp_path):
     """Red if the stored model needs this package, or the scoring server cannot read its signature."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    host, port = address.split(":")
+    host, port = "127.0.0.1", str(free_ports(1)[0])
+    address = f"{host}:{port}"
     command = [sys.executable, "-P", "-m", "mlflow", "models", "serve", "-m", "models:/digits@champion"]
     # It starts uvicorn by its name, as an activated environment finds it.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
